@@ -1,0 +1,170 @@
+use serde::{Deserialize, Serialize};
+
+use crate::ExitCode;
+
+/// The registry: every failure that a user can meet has one line here, whether it
+/// reaches them over HTTP, on a terminal or in the docs.
+macro_rules! registry {
+    ($($variant:ident = $code:literal, $status:literal, $exit:ident, $title:literal, $hint:literal;)+) => {
+        /// A stable code for a failure that a user can meet.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum ErrorCode {
+            $(#[doc = $title] #[serde(rename = $code)] $variant,)+
+        }
+
+        impl ErrorCode {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The code as users see it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)+ }
+            }
+
+            /// HTTP status of the problem; 0 for codes that HTTP never carries.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)+ }
+            }
+
+            /// Exit code of a harness command that ends for this reason.
+            pub const fn exit(self) -> ExitCode {
+                match self { $(Self::$variant => ExitCode::$exit,)+ }
+            }
+
+            /// What the code means, as a lower-case fragment.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)+ }
+            }
+
+            /// What to do about it.
+            pub const fn hint(self) -> &'static str {
+                match self { $(Self::$variant => $hint,)+ }
+            }
+        }
+    };
+}
+
+registry! {
+    // Requests.
+    NotJson = "not_json", 400, CheckFailed, "the body is not JSON", "send a JSON object; check for a trailing comma or an empty body";
+    BadRequest = "bad_request", 400, CheckFailed, "the request cannot be read", "compare the request with the API reference";
+    Unauthorized = "unauthorized", 401, CheckFailed, "the credentials are missing or wrong", "send `Authorization: Bearer ..` with a key or capability that is valid here";
+    BadCapability = "bad_capability", 401, CheckFailed, "the capability is not valid for this call", "use the capability from this attempt's dispatch metadata, unchanged";
+    NotFound = "not_found", 404, CheckFailed, "there is no such thing here", "check the id, and that the key belongs to the tenant that owns it";
+    ReportNotReady = "report_not_ready", 404, CheckFailed, "the report is written when the batch has ended", "follow the batch's status until it is `completed`";
+    MethodNotAllowed = "method_not_allowed", 405, CheckFailed, "the path does not take this method", "compare the request with the API reference";
+    RequestTimeout = "request_timeout", 408, CheckFailed, "the request was not sent in time", "send headers and body without long pauses";
+    AlreadyClaimed = "already_claimed", 409, CheckFailed, "another agent holds the dial claim of this attempt", "do not ring the callee; leave the room";
+    StaleAttempt = "stale_attempt", 409, CheckFailed, "the attempt is no longer the current one", "do not ring the callee; leave the room";
+    NotClaimed = "not_claimed", 409, CheckFailed, "the dial of this attempt was never claimed", "claim the dial before ringing, heartbeats and the outcome";
+    OutcomeConflict = "outcome_conflict", 409, CheckFailed, "the attempt has ended with another outcome", "keep the recorded outcome; it is final";
+    IdempotencyConflict = "idempotency_conflict", 409, CheckFailed, "the idempotency key was used with another body", "use a new key for a new request";
+    Cancelled = "cancelled", 410, CheckFailed, "the call was cancelled", "do not ring the callee; leave the room";
+    TooLarge = "too_large", 413, CheckFailed, "the body is larger than this path takes", "send less, or send it in parts";
+    UnsupportedType = "unsupported_type", 415, CheckFailed, "the content type is not taken here", "send `Content-Type: application/json`";
+    Invalid = "invalid", 422, CheckFailed, "a field is not valid", "correct the fields that `errors` names";
+    Internal = "internal", 500, CheckFailed, "the platform failed", "look for the request id in the server's log";
+    Overloaded = "overloaded", 503, CheckFailed, "the platform takes no more work now", "try again after `Retry-After` seconds";
+    NotReady = "not_ready", 503, NotReady, "the service cannot take work yet", "look at `reasons`, and at the service's log";
+    // Runs of the harness.
+    CheckFailed = "check_failed", 0, CheckFailed, "a check did not hold", "open the run folder: events.jsonl has every step, *.log every process";
+    WrongCounts = "wrong_counts", 0, CheckFailed, "the batch ended with other counts than planned", "open the run folder: events.jsonl has every step, *.log every process";
+    InvariantBroken = "invariant_broken", 0, CheckFailed, "an invariant of the pipeline does not hold", "run the same command with the printed --seed to see it again";
+    Usage = "usage", 0, Usage, "the command line is wrong", "run the command with --help";
+    ChildExited = "child_exited", 0, NotReady, "a process of the stack ended before it should", "read its last lines above, or its whole log in the run folder";
+    ReadyTimeout = "ready_timeout", 0, NotReady, "a process of the stack was not ready in time", "read its log in the run folder, or raise --timeout";
+    NoWorker = "no_worker", 0, NotReady, "no worker of the needed name takes jobs", "start the worker under that name, and look for it in `seen`";
+    WorkerSilent = "worker_silent", 0, NotReady, "the worker is registered but answers no job", "look at the worker's process state and log";
+    TargetLost = "target_lost", 0, NotReady, "the system under test no longer answers", "read its log in the run folder";
+    NothingTested = "nothing_tested", 0, Skipped, "nothing was tested", "read the reason of each skip; --require makes a skip a failure";
+    Environment = "environment", 0, Environment, "the environment does not allow the run", "correct what the message names";
+    BuildFailed = "build_failed", 0, Environment, "the workspace did not build", "read the compiler's messages above";
+    PortTaken = "port_taken", 0, Environment, "the address is in use", "drop the port flag to use a free port, or stop its owner";
+    MachineTooSlow = "machine_too_slow", 0, Environment, "the machine was too slow for the run to mean anything", "close other work, or run with a smaller --time-scale or --max-concurrent";
+    RemoteRefused = "remote_refused", 0, Environment, "a remote target is used only when asked for by name", "add --yes-remote if you mean it";
+    DataDirBusy = "data_dir_busy", 0, Environment, "another server owns the data directory", "stop the process that the message names, or choose another --data-dir";
+    Leaked = "leaked", 0, Leaked, "something was left behind", "look at the processes that the message names";
+    RunDeadline = "run_deadline", 0, Deadline, "the run took longer than its deadline", "raise --deadline, or look at what the last step was waiting for";
+    Interrupted = "interrupted", 0, Interrupted, "the run was interrupted", "the result is partial; run the command again";
+}
+
+/// One field that is not valid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldError {
+    /// JSON pointer to the field (RFC 6901).
+    pub pointer: String,
+    /// Row of an uploaded list, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<u32>,
+    /// What is wrong, as a stable code: `unknown_field`, `missing`, `out_of_range`, ...
+    pub code: String,
+    /// What is wrong, for people.
+    pub detail: String,
+}
+
+/// An RFC 9457 problem, as every error of every HTTP surface looks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `/problems/<code>`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The code's title.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// The stable code.
+    pub code: ErrorCode,
+    /// What happened here.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hint: String,
+    /// The fields that are not valid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+}
+
+impl Problem {
+    /// The problem for `code`, with what happened here.
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("/problems/{}", code.as_str()),
+            title: code.title().to_owned(),
+            status: code.status(),
+            code,
+            detail: detail.into(),
+            hint: code.hint().to_owned(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// A 422 that names the fields.
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let detail =
+            errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>();
+        Self { errors, ..Self::new(ErrorCode::Invalid, detail.join("; ")) }
+    }
+}
+
+impl FieldError {
+    /// A field error outside any list.
+    pub fn new(pointer: impl Into<String>, code: &str, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), row: None, code: code.to_owned(), detail: detail.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_spelled_once_and_tells_what_to_do() {
+        let mut seen = std::collections::BTreeSet::new();
+        for code in ErrorCode::ALL {
+            assert!(seen.insert(code.as_str()), "{code:?} is spelled twice");
+            assert!(!code.hint().is_empty() && !code.title().ends_with('.'), "{code:?}");
+            assert!(code.status() == 0 || (400..600).contains(&code.status()), "{code:?}");
+        }
+    }
+}

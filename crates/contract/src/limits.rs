@@ -1,0 +1,56 @@
+//! Every limit of the platform in one place, each with its reason.
+
+use std::time::Duration;
+
+/// Entries in one batch: what one claimer works off in minutes (design, section 10).
+pub const ENTRIES_MAX: u32 = 1_000_000;
+/// Entries written in one transaction while a batch loads, so that no single commit
+/// holds the writer for long.
+pub const LOAD_CHUNK: usize = 5_000;
+/// Calls of one batch in flight at once, unless the batch says otherwise.
+pub const MAX_CONCURRENT_DEFAULT: u32 = 50;
+/// Calls of one batch in flight at once at most.
+pub const MAX_CONCURRENT_MAX: u32 = 10_000;
+/// Retries after the first attempt, unless the batch says otherwise.
+pub const MAX_RETRIES_DEFAULT: u32 = 2;
+/// Retries after the first attempt at most.
+pub const MAX_RETRIES_MAX: u32 = 10;
+/// Entries leased by one claim: measured optimum of the claim statement.
+pub const CLAIM_MAX: u32 = 500;
+/// Dispatches being created at LiveKit at once by one dispatcher.
+pub const DISPATCHES_AT_ONCE: usize = 16;
+/// Rows that a selector hands out at once.
+pub const SELECT_MAX: u32 = 500;
+/// Entries on one page of a listing.
+pub const PAGE_MAX: u32 = 1_000;
+/// Body of a callback.
+pub const CALLBACK_BODY_MAX: usize = 64 * 1024;
+/// Body of any other request but a batch upload.
+pub const BODY_MAX: usize = 1024 * 1024;
+/// `metadata` of a batch, as JSON.
+pub const METADATA_MAX: usize = 16 * 1024;
+/// An idempotency key.
+pub const IDEMPOTENCY_KEY_MAX: usize = 255;
+/// Longest wait that a status request may ask for.
+pub const STATUS_WAIT_MAX: Duration = Duration::from_secs(20);
+/// Free text of an agent (`reason`).
+pub const REASON_MAX: usize = 500;
+
+/// Guard: a lease; a dispatcher that has not recorded the dispatch by then is gone.
+pub const LEASE: Duration = Duration::from_secs(10);
+/// Guard: a dispatch that nobody has claimed by then is lost.
+pub const UNCLAIMED: Duration = Duration::from_secs(30);
+/// Guard: a claimed call rings no longer.
+pub const RINGING: Duration = Duration::from_secs(60);
+/// Guard: a call lasts no longer.
+pub const IN_CALL: Duration = Duration::from_secs(15 * 60);
+/// Guard: an agent that has sent no heartbeat for so long is gone.
+pub const HEARTBEAT_LEASE: Duration = Duration::from_secs(30);
+/// Guard: the callback of a closed call comes within.
+pub const CALLBACK_GRACE: Duration = Duration::from_secs(10);
+/// Story: wait before the first retry; doubles with each one.
+pub const BACKOFF_BASE: Duration = Duration::from_secs(15);
+/// Story: the longest wait before a retry.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
+/// Wire: a process whose loop lags this much makes a run invalid.
+pub const LOOP_LAG_MAX: Duration = Duration::from_millis(250);

@@ -1,0 +1,188 @@
+use std::collections::BTreeMap;
+
+use dialtone_clock::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{BatchId, BatchState, EntryState, JobId, Outcome, limits};
+
+/// Body of `POST /batch/trigger-test-batch`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestBatchRequest {
+    /// The voice; must exist.
+    pub voice_id: String,
+    /// The user of the tenant who asks; must exist.
+    pub initiated_by: i64,
+    /// The configured conversational agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<i64>,
+    /// Stored until telephony exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_number: Option<String>,
+    /// Entries in all, 1 to 1,000,000.
+    #[serde(default = "defaults::total")]
+    pub total: u32,
+    /// Entries planned to fail.
+    #[serde(default = "defaults::fail")]
+    pub fail_count: u32,
+    /// Entries planned to be stuck.
+    #[serde(default = "defaults::stuck")]
+    pub stuck_count: u32,
+    /// Entries planned to be dropped. The rest is planned to complete.
+    #[serde(default = "defaults::dropped")]
+    pub dropped_count: u32,
+    /// Seed of the plan, the talk times and the backoff; drawn if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Whether the counts are a plan or weights.
+    #[serde(default)]
+    pub outcomes: OutcomeMode,
+    /// How long simulated calls last.
+    #[serde(default)]
+    pub durations: Durations,
+    /// How the batch is worked off.
+    #[serde(default)]
+    pub options: TestOptions,
+}
+
+mod defaults {
+    pub fn total() -> u32 {
+        149
+    }
+    pub fn fail() -> u32 {
+        100
+    }
+    pub fn stuck() -> u32 {
+        15
+    }
+    pub fn dropped() -> u32 {
+        10
+    }
+}
+
+/// Whether a test batch's counts are kept exactly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeMode {
+    /// The exact multiset, dealt to the entries by a seeded shuffle.
+    #[default]
+    Exact,
+    /// Each attempt draws from the counts as weights.
+    Weighted,
+}
+
+/// How long simulated calls last, in story time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Durations {
+    /// Talk time of a completed call.
+    pub completed: SpanS,
+    /// Time until a failed call fails.
+    pub failed: SpanS,
+}
+
+/// From and to, in seconds of story time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpanS {
+    /// Shortest.
+    pub min_s: f64,
+    /// Longest.
+    pub max_s: f64,
+}
+
+impl Default for Durations {
+    fn default() -> Self {
+        Self {
+            completed: SpanS { min_s: 2.0, max_s: 20.0 },
+            failed: SpanS { min_s: 1.0, max_s: 5.0 },
+        }
+    }
+}
+
+/// `options` of a batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TestOptions {
+    /// Calls in flight at once.
+    pub max_concurrent: u32,
+    /// Attempts after the first.
+    pub max_retries: u32,
+    /// Whether a call that may have reached the callee is dialled again.
+    pub redial_after_contact: bool,
+    /// Free JSON, given back as it is.
+    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    pub metadata: serde_json::Value,
+}
+
+impl Default for TestOptions {
+    fn default() -> Self {
+        Self {
+            max_concurrent: limits::MAX_CONCURRENT_DEFAULT,
+            max_retries: limits::MAX_RETRIES_DEFAULT,
+            redial_after_contact: false,
+            metadata: serde_json::Value::Null,
+        }
+    }
+}
+
+/// Answer to a trigger (202).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TriggerResponse {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// The pipeline run, stable over restarts.
+    pub job_id: JobId,
+    /// Always `accepted`.
+    pub status: BatchState,
+}
+
+/// Answer of `GET /batch/batch-status/{batch_id}`. Every figure is the one at
+/// `event_seq`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BatchStatus {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// The pipeline run.
+    pub job_id: JobId,
+    /// Where the batch stands.
+    pub status: BatchState,
+    /// Why it stands there, where that needs saying.
+    pub status_reason: Option<String>,
+    /// `test` or `live`.
+    pub mode: String,
+    /// Seed of a test batch.
+    pub seed: Option<u64>,
+    /// Entries in all.
+    pub total_calls: u32,
+    /// Entries that ended `completed`.
+    pub completed_calls: u32,
+    /// Entries that ended `failed`.
+    pub failed_calls: u32,
+    /// Entries that ended `cancelled`.
+    pub cancelled_calls: u32,
+    /// Entries that wait for an attempt.
+    pub pending_calls: u32,
+    /// Entries with an attempt under way.
+    pub in_flight: u32,
+    /// Attempts begun.
+    pub attempts: u32,
+    /// Dial claims won.
+    pub dials: u32,
+    /// Share of entries that have ended, 0 to 1.
+    pub progress: f64,
+    /// Entries by state.
+    pub by_state: BTreeMap<EntryState, u32>,
+    /// Ended entries by outcome.
+    pub by_outcome: BTreeMap<Outcome, u32>,
+    /// Events of this batch so far.
+    pub event_seq: u64,
+    /// When the trigger was received.
+    pub created_at: Timestamp,
+    /// When the first entry was claimed.
+    pub started_at: Option<Timestamp>,
+    /// When the batch ended.
+    pub finished_at: Option<Timestamp>,
+    /// Where the report is, once it is written.
+    pub report_url: Option<String>,
+}

@@ -1,0 +1,15 @@
+//! The HTTP surface of `dialtone`, as types. Unknown fields are refused, except in
+//! heartbeats.
+
+mod batch;
+mod call;
+mod entry;
+
+pub use batch::{
+    BatchStatus, Durations, OutcomeMode, SpanS, TestBatchRequest, TestOptions, TriggerResponse,
+};
+pub use call::{
+    CallStatusRequest, CallStatusResponse, ClaimRequest, ClaimResponse, EntryCompletedRequest,
+    EntryCompletedResponse, HeartbeatRequest, HeartbeatResponse, HeartbeatState, ReportedStatus,
+};
+pub use entry::{AttemptView, EntryPage, EntryView};
