@@ -73,6 +73,21 @@ named_enum! {
 }
 
 impl BatchState {
+    /// Dotted past-tense name of the event that leads here, as in `call_events.type`.
+    pub const fn event(self) -> &'static str {
+        match self {
+            Self::Loading => "batch.created",
+            Self::Accepted => "batch.accepted",
+            Self::Running => "batch.started",
+            Self::Paused => "batch.paused",
+            Self::Completing => "batch.drained",
+            Self::Completed => "batch.completed",
+            Self::Cancelling => "batch.cancel_requested",
+            Self::Cancelled => "batch.cancelled",
+            Self::Failed => "batch.failed",
+        }
+    }
+
     /// Whether the batch has ended for good.
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Cancelled | Self::Failed)

@@ -92,6 +92,12 @@ impl EntryEvent {
         &TRANSITIONS[self as usize]
     }
 
+    /// Whether the event is kept in the batch's stream. Heartbeats are not: they come
+    /// every few seconds and change nothing that a status shows.
+    pub const fn is_recorded(self) -> bool {
+        !matches!(self, Self::Heartbeat)
+    }
+
     /// Dotted past-tense name, as in `call_events.type`.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,0 +1,174 @@
+use async_trait::async_trait;
+use dialtone_clock::Timestamp;
+use dialtone_contract::{BatchId, BatchState, EntryKey, TenantId};
+use tokio::sync::watch;
+
+use crate::{
+    Applied, BatchRow, CallRow, Change, ClaimDue, EntryRow, EventRow, NewBatch, NewEntry,
+    OutboxRow, StoreError,
+};
+
+/// A create request's key and what it was sent with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The client's key, unique per tenant.
+    pub key: String,
+    /// Hash of the request.
+    pub request_hash: String,
+}
+
+/// What became of an accept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// The batch is `accepted`.
+    Accepted,
+    /// Another batch was accepted under the key before; this one stays `loading`.
+    Replayed {
+        /// That batch.
+        batch: BatchId,
+        /// What it was asked for with.
+        request_hash: String,
+    },
+}
+
+/// The batch pipeline's rows.
+#[async_trait]
+pub trait BatchStore: Send + Sync + 'static {
+    /// Creates a batch in state `loading`, invisible to claims.
+    async fn create_batch(&self, new: NewBatch) -> Result<(), StoreError>;
+
+    /// Adds entries to a loading batch. An entry that is already there stays as it is.
+    async fn add_entries(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        entries: &[NewEntry],
+    ) -> Result<(), StoreError>;
+
+    /// Moves a batch from `loading` to `accepted` and takes the idempotency key, in one
+    /// commit: a batch is acknowledged whole or not at all.
+    async fn accept_batch(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        at: Timestamp,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Accepted, StoreError>;
+
+    /// The batch that was accepted under `key`, and the hash of its request.
+    async fn accepted_under(
+        &self,
+        tenant: &TenantId,
+        key: &str,
+    ) -> Result<Option<(BatchId, String)>, StoreError>;
+
+    /// Makes each change whose expectation holds; one answer each, in order. All that
+    /// hold are in one commit, and answers come after it.
+    async fn apply(&self, changes: &[Change]) -> Result<Vec<Applied>, StoreError>;
+
+    /// Leases due entries of one batch, earliest first, with a new attempt each.
+    async fn claim_due(&self, claim: ClaimDue) -> Result<Vec<EntryRow>, StoreError>;
+
+    /// A batch with its figures, all at one `event_seq`.
+    async fn batch(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+    ) -> Result<Option<BatchRow>, StoreError>;
+
+    /// A tenant's batches, newest first.
+    async fn batches(&self, tenant: &TenantId, limit: u32) -> Result<Vec<BatchRow>, StoreError>;
+
+    /// All tenants' batches in any of `states`, oldest first.
+    async fn batches_in(&self, states: &[BatchState]) -> Result<Vec<BatchRow>, StoreError>;
+
+    /// An entry and one of its attempts.
+    async fn call(
+        &self,
+        tenant: &TenantId,
+        key: &EntryKey,
+        attempt: u32,
+    ) -> Result<Option<(EntryRow, CallRow)>, StoreError>;
+
+    /// Entries after place `after`, with all their attempts, oldest first.
+    async fn entries(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<(EntryRow, Vec<CallRow>)>, StoreError>;
+
+    /// All tenants' entries whose deadline has come, with the current attempt.
+    async fn due_deadlines(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(EntryRow, CallRow)>, StoreError>;
+
+    /// When the next deadline, retry or outbox item is due. A waiting entry counts only
+    /// if its batch is in one of `claimable`.
+    async fn next_due(&self, claimable: &[BatchState]) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Events of a batch after `after`, in order.
+    async fn events(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<EventRow>, StoreError>;
+
+    /// Writes the batch's report if there is none; `true` if it was written.
+    async fn put_report(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        report: &str,
+        at: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// The batch's reports: none or one.
+    async fn reports(&self, tenant: &TenantId, batch: &BatchId) -> Result<Vec<String>, StoreError>;
+
+    /// A lease epoch higher than any before it.
+    async fn next_epoch(&self) -> Result<u64, StoreError>;
+
+    /// Changes with every commit that may have made work. A hint: whoever waits on it
+    /// also looks by himself from time to time.
+    fn changes(&self) -> watch::Receiver<u64>;
+}
+
+/// What has to leave the platform.
+#[async_trait]
+pub trait Outbox: Send + Sync + 'static {
+    /// Hands out due items and makes them due again at `again_at`, so that an item whose
+    /// sender dies is sent by the next one.
+    async fn due_outbox(
+        &self,
+        now: Timestamp,
+        again_at: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, StoreError>;
+
+    /// Removes items that have been sent.
+    async fn outbox_done(&self, ids: &[i64]) -> Result<(), StoreError>;
+}
+
+/// Who may ask for what.
+#[async_trait]
+pub trait Directory: Send + Sync + 'static {
+    /// Makes sure that tenant `demo`, its user 1 and its voice `demo` exist.
+    async fn seed_demo(&self) -> Result<(), StoreError>;
+
+    /// Whether the tenant has this voice.
+    async fn has_voice(&self, tenant: &TenantId, voice: &str) -> Result<bool, StoreError>;
+
+    /// Whether the tenant has this user.
+    async fn has_user(&self, tenant: &TenantId, user: i64) -> Result<bool, StoreError>;
+}
+
+/// All ports of one engine.
+pub trait Store: BatchStore + Outbox + Directory {}
+
+impl<S: BatchStore + Outbox + Directory> Store for S {}
