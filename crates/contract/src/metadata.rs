@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use crate::wire::Durations;
 use crate::{CallId, EntryId, PlannedOutcome};
 
 /// The name under which the test worker registers; dispatches of test batches ask for it.
@@ -37,15 +38,15 @@ pub struct DispatchMetadata {
 }
 
 /// What the test worker does with one attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TestPlan {
     /// The number to pretend to ring; always in the simulated range.
     pub to: String,
     /// What the batch's plan decided for this entry. `None`: draw from the marker's
     /// weights, seeded by `seed` and the attempt.
     pub outcome: Option<PlannedOutcome>,
-    /// Story time to talk or fail, in milliseconds.
-    pub talk_ms: u64,
+    /// How long the simulated call lasts.
+    pub durations: Durations,
     /// Seed of the batch.
     pub seed: u64,
 }

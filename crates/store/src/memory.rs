@@ -452,7 +452,11 @@ impl BatchStore for MemoryStore {
         Ok(due)
     }
 
-    async fn next_due(&self, claimable: &[BatchState]) -> Result<Option<Timestamp>, StoreError> {
+    async fn next_due(
+        &self,
+        now: Timestamp,
+        claimable: &[BatchState],
+    ) -> Result<Option<Timestamp>, StoreError> {
         let state = self.read();
         let entries = state.batches.values().flat_map(|batch| {
             let counts = claimable.contains(&batch.row.state);
@@ -460,7 +464,7 @@ impl BatchStore for MemoryStore {
             batch.entries.values().filter_map(move |entry| entry.deadline.or(waiting(entry)))
         });
         let outbox = state.outbox.values().map(|(at, _)| *at);
-        Ok(entries.chain(outbox).min())
+        Ok(entries.chain(outbox).filter(|at| *at > now).min())
     }
 
     async fn events(

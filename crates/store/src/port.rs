@@ -106,9 +106,13 @@ pub trait BatchStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<(EntryRow, CallRow)>, StoreError>;
 
-    /// When the next deadline, retry or outbox item is due. A waiting entry counts only
-    /// if its batch is in one of `claimable`.
-    async fn next_due(&self, claimable: &[BatchState]) -> Result<Option<Timestamp>, StoreError>;
+    /// When the next deadline, retry or outbox item falls due, of those that are not due
+    /// at `now` already. A waiting entry counts only if its batch is in one of `claimable`.
+    async fn next_due(
+        &self,
+        now: Timestamp,
+        claimable: &[BatchState],
+    ) -> Result<Option<Timestamp>, StoreError>;
 
     /// Events of a batch after `after`, in order.
     async fn events(
