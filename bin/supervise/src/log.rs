@@ -33,7 +33,9 @@ impl Log {
         let flags = fcntl_getfl(&pipe)?;
         fcntl_setfl(&pipe, flags | OFlags::NONBLOCK)?;
         let file = RollingFile::open(path, cap)?;
-        let log = Arc::new(Self { pipe, sink: Mutex::new(Sink { file, chunk: vec![0; CHUNK] }) });
+        // A chunk is written whole, so it must not be larger than the file may become.
+        let chunk = vec![0; CHUNK.min(usize::try_from(cap).unwrap_or(CHUNK)).max(1)];
+        let log = Arc::new(Self { pipe, sink: Mutex::new(Sink { file, chunk }) });
         let copier = Arc::clone(&log);
         std::thread::Builder::new().name("log".into()).spawn(move || copier.copy())?;
         Ok(log)

@@ -153,7 +153,7 @@ impl Watch<'_> {
         loop {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
-                    if pid == self.program.pid && self.unreaped && !status.stopped() {
+                    if pid == self.program.pid && self.unreaped {
                         self.unreaped = false;
                         self.program_ended(status);
                     }
