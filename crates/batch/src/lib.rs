@@ -1,1 +1,30 @@
-//! Placeholder.
+//! The batch pipeline: intake, rules, dispatcher, the agents' side of a call, report
+//! and verification. It decides; stores compare and swap, LiveKit carries.
+//!
+//! ```text
+//!  trigger -> Intake -> [store] <- Dispatcher -> LiveKit -> agent
+//!                          ^                                  |
+//!                          +------------ Calls <--------------+
+//! ```
+
+mod calls;
+mod dispatcher;
+mod intake;
+mod metrics;
+mod outbox;
+mod plan;
+mod report;
+mod rules;
+mod specs;
+mod status;
+mod verify;
+
+pub use calls::{CallError, Calls};
+pub use dispatcher::{Dispatched, Dispatcher, DispatcherOptions};
+pub use intake::{Intake, IntakeError, Triggered};
+pub use metrics::BatchMetrics;
+pub use outbox::OutboxSender;
+pub use plan::{number, outcomes};
+pub use rules::{Happening, Illegal, Rules};
+pub use status::{batch_status, entry_view};
+pub use verify::{Invariant, Invariants, verify};

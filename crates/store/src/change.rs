@@ -31,7 +31,7 @@ pub enum Applied {
 
 impl Applied {
     /// Whether the change was made.
-    pub const fn is_applied(self) -> bool {
+    pub const fn is_applied(&self) -> bool {
         matches!(self, Self::Applied { .. })
     }
 }

@@ -1,0 +1,219 @@
+use std::sync::Arc;
+
+use dialtone_auth::Phone;
+use dialtone_clock::Clock;
+use dialtone_contract::wire::{OutcomeMode, SpanS, TestBatchRequest};
+use dialtone_contract::{BatchId, FieldError, OutcomeWeights, TenantId, limits};
+use dialtone_store::{
+    Accepted, BatchMode, BatchSpec, Idempotency, NewBatch, NewEntry, Store, StoreError,
+};
+use uuid::Uuid;
+
+use crate::{number, outcomes};
+
+/// Longest simulated call, in seconds of story time: as long as any call may be.
+const TALK_MAX_S: f64 = limits::IN_CALL.as_secs() as f64;
+
+/// Why a batch was not created. Nothing of it was kept.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// Fields are not valid.
+    #[error("the request is not valid")]
+    Invalid(Vec<FieldError>),
+    /// The idempotency key belongs to another request.
+    #[error("the idempotency key was used with another body")]
+    KeyConflict,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What became of a trigger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Triggered {
+    /// The batch.
+    pub batch: BatchId,
+    /// Whether it had been created before, under the same key.
+    pub replayed: bool,
+}
+
+/// Takes in batches.
+pub struct Intake {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Intake {
+    /// Takes in batches for `store`.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
+    }
+
+    /// Creates a test batch; when this returns, the batch survives any crash.
+    ///
+    /// # Errors
+    /// If a field is not valid, the key belongs to another request, or the store fails.
+    pub async fn trigger_test(
+        &self,
+        tenant: &TenantId,
+        request: &TestBatchRequest,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Triggered, IntakeError> {
+        if let Some(new) = &idempotency
+            && let Some((batch, hash)) = self.store.accepted_under(tenant, &new.key).await?
+        {
+            return replay(batch, &hash, new);
+        }
+        let spec = self.test_spec(tenant, request).await?;
+        let batch = BatchId::from_token(&Uuid::now_v7().simple().to_string());
+        let new = NewBatch {
+            tenant: tenant.clone(),
+            id: batch.clone(),
+            spec,
+            created_at: self.clock.now(),
+        };
+        self.load(new, idempotency).await
+    }
+
+    async fn load(
+        &self,
+        new: NewBatch,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Triggered, IntakeError> {
+        let (tenant, batch, spec) = (new.tenant.clone(), new.id.clone(), new.spec.clone());
+        let not_before = new.created_at;
+        self.store.create_batch(new).await?;
+        let plan = match spec.outcomes {
+            OutcomeMode::Exact => outcomes(spec.seed, spec.weights),
+            OutcomeMode::Weighted => Vec::new(),
+        };
+        let entry = |seq: u32| NewEntry {
+            seq,
+            to: number(seq),
+            planned: plan.get(seq as usize - 1).copied(),
+            not_before,
+        };
+        let mut seqs = 1..=spec.total;
+        loop {
+            let chunk: Vec<_> = seqs.by_ref().take(limits::LOAD_CHUNK).map(entry).collect();
+            if chunk.is_empty() {
+                break;
+            }
+            self.store.add_entries(&tenant, &batch, &chunk).await?;
+        }
+        let now = self.clock.now();
+        match self.store.accept_batch(&tenant, &batch, now, idempotency.clone()).await? {
+            Accepted::Accepted => Ok(Triggered { batch, replayed: false }),
+            Accepted::Replayed { batch, request_hash } => {
+                let new = idempotency.expect("only a key can be replayed");
+                replay(batch, &request_hash, &new)
+            }
+        }
+    }
+
+    async fn test_spec(
+        &self,
+        tenant: &TenantId,
+        request: &TestBatchRequest,
+    ) -> Result<BatchSpec, IntakeError> {
+        let mut errors = Vec::new();
+        let planned = check_counts(request, &mut errors);
+        check_options(request, &mut errors);
+        if !self.store.has_voice(tenant, &request.voice_id).await? {
+            let detail = format!("there is no voice `{}`", request.voice_id);
+            errors.push(FieldError::new("/voice_id", "unknown", detail));
+        }
+        if !self.store.has_user(tenant, request.initiated_by).await? {
+            let detail = format!("there is no user {}", request.initiated_by);
+            errors.push(FieldError::new("/initiated_by", "unknown", detail));
+        }
+        let Some(completed) = planned.filter(|_| errors.is_empty()) else {
+            return Err(IntakeError::Invalid(errors));
+        };
+        // Drawn seeds fit into every JSON reader's numbers.
+        let drawn = || Uuid::now_v7().as_u64_pair().1 & u64::from(u32::MAX);
+        Ok(BatchSpec {
+            mode: BatchMode::Test,
+            seed: request.seed.unwrap_or_else(drawn),
+            voice_id: request.voice_id.clone(),
+            initiated_by: request.initiated_by,
+            agent_id: request.agent_id,
+            from_number: request.from_number.clone(),
+            total: request.total,
+            weights: OutcomeWeights {
+                completed,
+                failed: request.fail_count,
+                stuck: request.stuck_count,
+                dropped: request.dropped_count,
+            },
+            outcomes: request.outcomes,
+            durations: request.durations,
+            options: request.options.clone(),
+        })
+    }
+}
+
+fn replay(batch: BatchId, hash: &str, new: &Idempotency) -> Result<Triggered, IntakeError> {
+    if hash == new.request_hash {
+        Ok(Triggered { batch, replayed: true })
+    } else {
+        Err(IntakeError::KeyConflict)
+    }
+}
+
+/// Checks the counts and gives the number of entries that are left to complete.
+fn check_counts(request: &TestBatchRequest, errors: &mut Vec<FieldError>) -> Option<u32> {
+    if !(1..=limits::ENTRIES_MAX).contains(&request.total) {
+        let detail = format!("{} is not between 1 and {}", request.total, limits::ENTRIES_MAX);
+        errors.push(FieldError::new("/total", "out_of_range", detail));
+    }
+    let planned = [
+        ("/fail_count", request.fail_count),
+        ("/stuck_count", request.stuck_count),
+        ("/dropped_count", request.dropped_count),
+    ];
+    let mut left = Some(request.total);
+    for (pointer, n) in planned {
+        left = left.and_then(|left| {
+            let rest = left.checked_sub(n);
+            if rest.is_none() {
+                let total = request.total;
+                let detail =
+                    format!("{n} is more than the {left} of {total} entries that are left");
+                errors.push(FieldError::new(pointer, "counts_exceed_total", detail));
+            }
+            rest
+        });
+    }
+    left
+}
+
+fn check_options(request: &TestBatchRequest, errors: &mut Vec<FieldError>) {
+    let options = &request.options;
+    let mut range = |pointer: &str, value: u32, from: u32, to: u32| {
+        if !(from..=to).contains(&value) {
+            let detail = format!("{value} is not between {from} and {to}");
+            errors.push(FieldError::new(pointer, "out_of_range", detail));
+        }
+    };
+    range("/options/max_concurrent", options.max_concurrent, 1, limits::MAX_CONCURRENT_MAX);
+    range("/options/max_retries", options.max_retries, 0, limits::MAX_RETRIES_MAX);
+    if options.metadata.to_string().len() > limits::METADATA_MAX {
+        let detail = format!("larger than {} bytes", limits::METADATA_MAX);
+        errors.push(FieldError::new("/options/metadata", "too_large", detail));
+    }
+    let spans = [
+        ("/durations/completed", request.durations.completed),
+        ("/durations/failed", request.durations.failed),
+    ];
+    for (pointer, SpanS { min_s, max_s }) in spans {
+        if !(0.0 <= min_s && min_s <= max_s && max_s <= TALK_MAX_S) {
+            let detail = format!("{min_s} to {max_s} s is not within 0 to {TALK_MAX_S} s");
+            errors.push(FieldError::new(pointer, "out_of_range", detail));
+        }
+    }
+    if request.from_number.as_deref().is_some_and(|number| Phone::parse(number).is_err()) {
+        let detail = "not an E.164 number";
+        errors.push(FieldError::new("/from_number", "invalid", detail));
+    }
+}

@@ -1,0 +1,80 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use dialtone_clock::Clock;
+use dialtone_livekit::LiveKit;
+use dialtone_store::{OutboxItem, OutboxRow, Store, StoreError};
+use futures_util::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+
+/// Items handed out at once.
+const BATCH: u32 = 64;
+
+/// Items sent at once: closing rooms must never crowd out dispatches.
+const AT_ONCE: usize = 8;
+
+/// Wall time after which an item that was not confirmed is sent again.
+const AGAIN: Duration = Duration::from_secs(15);
+
+/// Wall time after which the sender looks by itself.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Sends what has to leave the platform, at least once.
+pub struct OutboxSender {
+    store: Arc<dyn Store>,
+    livekit: Arc<dyn LiveKit>,
+    clock: Arc<dyn Clock>,
+}
+
+impl OutboxSender {
+    /// A sender over `store`; any number may run.
+    pub fn new(store: Arc<dyn Store>, livekit: Arc<dyn LiveKit>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, livekit, clock }
+    }
+
+    /// Sends until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut changes = self.store.changes();
+        while !shutdown.is_cancelled() {
+            changes.mark_unchanged();
+            match self.tick().await {
+                Ok(n) if n > 0 => continue,
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "outbox tick failed, trying again"),
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                _ = changes.changed() => {}
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    }
+
+    /// Sends what is due; gives the number of items that were confirmed.
+    ///
+    /// # Errors
+    /// If the store fails; the items are sent again.
+    pub async fn tick(&self) -> Result<usize, StoreError> {
+        let now = self.clock.now();
+        let again_at = now + self.clock.scale().product(AGAIN);
+        let due = self.store.due_outbox(now, again_at, BATCH).await?;
+        let sends = due.iter().map(|row| async { self.send(row).await.then_some(row.id) });
+        let sent = futures_util::stream::iter(sends).buffer_unordered(AT_ONCE);
+        let done: Vec<i64> = sent.filter_map(std::future::ready).collect().await;
+        if !done.is_empty() {
+            self.store.outbox_done(&done).await?;
+        }
+        Ok(done.len())
+    }
+
+    async fn send(&self, row: &OutboxRow) -> bool {
+        let OutboxItem::DeleteRoom { room } = &row.item;
+        match self.livekit.delete_room(room).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, room, tries = row.tries, "room not closed, trying again later");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+use std::time::Duration;
+
+use dialtone_clock::{TimeScale, Timestamp, rng_for};
+use dialtone_contract::{
+    AttemptEffect, CallState, EntryEvent, EntryState, Outcome, RetryClass, Target, limits,
+};
+use dialtone_store::{BatchSpec, CallPatch, CallRow, EntryRow, OutboxItem, Transition};
+use rand::Rng as _;
+
+/// Something that happened to an entry, with what is known of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Happening {
+    /// LiveKit took the dispatch.
+    DispatchAccepted {
+        /// LiveKit's id for it.
+        dispatch_id: String,
+    },
+    /// LiveKit did not take the dispatch, or did not say.
+    DispatchFailed {
+        /// Why.
+        reason: String,
+    },
+    /// The dispatcher gives the lease back; nothing left the process.
+    LeaseReturned,
+    /// An agent claims the dial.
+    DialClaimed {
+        /// Who.
+        claimer: Option<String>,
+    },
+    /// The callee answered.
+    Answered,
+    /// The agent is alive.
+    Heartbeat,
+    /// The agent says that the call is over.
+    CallClosed {
+        /// What it says came of it.
+        outcome: Outcome,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// The agent reports the outcome.
+    Reported {
+        /// What came of it.
+        outcome: Outcome,
+        /// Why.
+        reason: Option<String>,
+        /// How long the call lasted, in product milliseconds.
+        duration_ms: Option<u64>,
+    },
+    /// The entry's deadline has come; what that means follows from its state.
+    DeadlinePassed,
+}
+
+/// A happening that the entry's state does not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{event:?} is not possible in state {from}")]
+pub struct Illegal {
+    /// What happened.
+    pub event: EntryEvent,
+    /// The state it met.
+    pub from: EntryState,
+}
+
+/// The pipeline's rules: what happened and the row it happened to give one guarded
+/// transition, or nothing. Pure: no I/O, no clock, no chance but the batch's seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    scale: TimeScale,
+}
+
+impl Rules {
+    /// Rules on a timeline of this scale.
+    pub fn new(scale: TimeScale) -> Self {
+        Self { scale }
+    }
+
+    /// The scale of the timeline.
+    pub fn scale(&self) -> TimeScale {
+        self.scale
+    }
+
+    /// When a guard of `span` that starts now runs out.
+    pub fn guard(&self, now: Timestamp, span: Duration) -> Timestamp {
+        now + self.scale.guard_span(span)
+    }
+
+    /// The transition that `happening` leads to.
+    ///
+    /// # Errors
+    /// If the transition table has no such line for the entry's state.
+    pub fn decide(
+        &self,
+        spec: &BatchSpec,
+        entry: &EntryRow,
+        call: &CallRow,
+        happening: Happening,
+        now: Timestamp,
+    ) -> Result<Transition, Illegal> {
+        let (event, outcome) = Self::classify(entry, call, &happening, now);
+        let rule = event.rule();
+        if !rule.from.contains(&entry.state) {
+            return Err(Illegal { event, from: entry.state });
+        }
+        let mut change = Self::unchanged(entry, event, now);
+        match rule.to {
+            Target::Same => {}
+            Target::State(to) => change.to = to,
+            Target::AttemptEnds(class) => {
+                let outcome = outcome.expect("every event that ends an attempt has an outcome");
+                Self::end_attempt(&mut change, spec, entry, class, outcome);
+            }
+        }
+        change.dial = rule.attempt == AttemptEffect::Dial;
+        if rule.attempt == AttemptEffect::GiveBack {
+            change.new_attempt = entry.attempt - 1;
+            change.not_before = Some(now);
+            change.call.remove = true;
+        }
+        self.set_deadline(&mut change, event, call);
+        Self::patch_call(&mut change.call, happening, now);
+        Ok(change)
+    }
+
+    /// Which line of the table applies, and the outcome if the attempt ends with it.
+    fn classify(
+        entry: &EntryRow,
+        call: &CallRow,
+        happening: &Happening,
+        now: Timestamp,
+    ) -> (EntryEvent, Option<Outcome>) {
+        match happening {
+            Happening::DispatchAccepted { .. } => (EntryEvent::DispatchAccepted, None),
+            Happening::DispatchFailed { .. } => {
+                (EntryEvent::DispatchFailed, Some(Outcome::DispatchFailed))
+            }
+            Happening::LeaseReturned => (EntryEvent::LeaseReturned, None),
+            Happening::DialClaimed { .. } => (EntryEvent::DialClaimed, None),
+            Happening::Answered => (EntryEvent::Answered, None),
+            Happening::Heartbeat => (EntryEvent::Heartbeat, None),
+            Happening::CallClosed { .. } => (EntryEvent::CallClosed, None),
+            Happening::Reported { outcome, .. } => (EntryEvent::Reported, Some(*outcome)),
+            Happening::DeadlinePassed => Self::classify_deadline(entry, call, now),
+        }
+    }
+
+    fn classify_deadline(
+        entry: &EntryRow,
+        call: &CallRow,
+        now: Timestamp,
+    ) -> (EntryEvent, Option<Outcome>) {
+        let capped = entry.cap.is_some_and(|cap| cap <= now);
+        match (entry.state, call.closed_outcome) {
+            (EntryState::Claimed | EntryState::InCall, Some(outcome)) => {
+                (EntryEvent::CallbackTimeout, Some(outcome))
+            }
+            (EntryState::Claimed, None) if capped => {
+                (EntryEvent::RingingTimeout, Some(Outcome::TimeoutRinging))
+            }
+            (EntryState::InCall, None) if capped => {
+                (EntryEvent::InCallTimeout, Some(Outcome::TimeoutInCall))
+            }
+            (EntryState::Claimed | EntryState::InCall, None) => {
+                (EntryEvent::AgentLost, Some(Outcome::AgentError))
+            }
+            (EntryState::Dispatched, _) => {
+                (EntryEvent::UnclaimedTimeout, Some(Outcome::TimeoutUnclaimed))
+            }
+            // In any other state the table has no such line.
+            _ => (EntryEvent::LeaseExpired, Some(Outcome::DispatchFailed)),
+        }
+    }
+
+    fn unchanged(entry: &EntryRow, event: EntryEvent, now: Timestamp) -> Transition {
+        Transition {
+            tenant: entry.tenant.clone(),
+            key: entry.key.clone(),
+            event,
+            from: entry.state,
+            from_outcome: entry.outcome,
+            attempt: entry.attempt,
+            lease_epoch: None,
+            to: entry.state,
+            outcome: entry.outcome,
+            new_attempt: entry.attempt,
+            dial: false,
+            not_before: entry.not_before,
+            deadline: entry.deadline,
+            cap: entry.cap,
+            call: CallPatch::default(),
+            outbox: Vec::new(),
+            at: now,
+        }
+    }
+
+    fn end_attempt(
+        change: &mut Transition,
+        spec: &BatchSpec,
+        entry: &EntryRow,
+        class: RetryClass,
+        outcome: Outcome,
+    ) {
+        let again = match class {
+            RetryClass::BeforeContact => true,
+            RetryClass::AfterContact => spec.options.redial_after_contact,
+            RetryClass::ByOutcome => {
+                outcome == Outcome::Failed && spec.options.redial_after_contact
+            }
+        };
+        change.outcome = Some(outcome);
+        if again && entry.attempt <= spec.options.max_retries {
+            change.to = EntryState::RetryWait;
+            change.not_before = Some(change.at + backoff(spec.seed, entry));
+        } else {
+            change.to = outcome.final_state();
+        }
+        change.call.state = Some(match outcome {
+            Outcome::Completed
+            | Outcome::NoAnswer
+            | Outcome::Busy
+            | Outcome::Declined
+            | Outcome::Voicemail => CallState::Ended,
+            _ => CallState::Failed,
+        });
+        change.call.ended_at = Some(change.at);
+        change.call.outcome = Some(outcome);
+        let room = entry.key.call_id(entry.attempt).to_string();
+        change.outbox.push(OutboxItem::DeleteRoom { room });
+    }
+
+    fn set_deadline(&self, change: &mut Transition, event: EntryEvent, call: &CallRow) {
+        let now = change.at;
+        let beat = self.guard(now, limits::HEARTBEAT_LEASE);
+        match event {
+            EntryEvent::DispatchAccepted if change.from == EntryState::Leased => {
+                change.deadline = Some(self.guard(now, limits::UNCLAIMED));
+            }
+            EntryEvent::DialClaimed => {
+                let cap = self.guard(now, limits::RINGING);
+                (change.cap, change.deadline) = (Some(cap), Some(beat.min(cap)));
+            }
+            EntryEvent::Answered => {
+                let cap = self.guard(now, limits::IN_CALL);
+                (change.cap, change.deadline) = (Some(cap), Some(beat.min(cap)));
+            }
+            // A closed call waits for its callback alone; no heartbeat prolongs that.
+            EntryEvent::Heartbeat if call.closed_outcome.is_none() => {
+                change.deadline = Some(change.cap.map_or(beat, |cap| beat.min(cap)));
+            }
+            EntryEvent::CallClosed => {
+                change.deadline = Some(self.guard(now, limits::CALLBACK_GRACE));
+            }
+            _ if !change.to.is_in_flight() => (change.deadline, change.cap) = (None, None),
+            _ => {}
+        }
+    }
+
+    fn patch_call(patch: &mut CallPatch, happening: Happening, now: Timestamp) {
+        match happening {
+            Happening::DispatchAccepted { dispatch_id } => {
+                patch.state = Some(CallState::Dispatched);
+                patch.dispatch_id = Some(dispatch_id);
+                patch.dispatched_at = Some(now);
+            }
+            Happening::DispatchFailed { reason } => patch.reason = Some(reason),
+            Happening::DialClaimed { claimer } => {
+                patch.state = Some(CallState::Ringing);
+                patch.claimed_at = Some(now);
+                patch.claimer = claimer;
+            }
+            Happening::Answered => patch.state = Some(CallState::InCall),
+            Happening::CallClosed { outcome, reason } => {
+                let ended = outcome == Outcome::Completed;
+                patch.state = Some(if ended { CallState::Ended } else { CallState::Failed });
+                patch.closed_outcome = Some(outcome);
+                patch.reason = reason;
+            }
+            Happening::Reported { reason, duration_ms, .. } => {
+                patch.reason = reason;
+                patch.duration_ms = duration_ms;
+            }
+            Happening::LeaseReturned | Happening::Heartbeat | Happening::DeadlinePassed => {}
+        }
+    }
+}
+
+/// Story time before the next attempt: doubling with each, and between half and the
+/// whole of it by chance, so that entries that failed together do not come back together.
+fn backoff(seed: u64, entry: &EntryRow) -> Duration {
+    let doubled =
+        limits::BACKOFF_BASE * 2_u32.saturating_pow(entry.attempt.saturating_sub(1).min(16));
+    let whole = doubled.min(limits::BACKOFF_MAX);
+    let parts = [b"backoff".as_slice(), &entry.key.seq.to_le_bytes(), &entry.attempt.to_le_bytes()];
+    let chance = rng_for(seed, &parts).next_u32();
+    whole / 2 + (whole / 2).mul_f64(f64::from(chance) / f64::from(u32::MAX))
+}
