@@ -1,0 +1,70 @@
+//! The one writer of entry and batch states.
+
+use dialtone_store::{Applied, BatchTransition, Change, EventRow, Transition};
+use rusqlite::Connection;
+
+use super::{batches, calls, counters, entries, events, outbox};
+use crate::convert::Result;
+
+pub(crate) fn apply(connection: &Connection, change: &Change) -> Result<Applied> {
+    match change {
+        Change::Entry(change) => apply_entry(connection, change),
+        Change::Batch(change) => apply_batch(connection, change),
+    }
+}
+
+fn apply_entry(connection: &Connection, change: &Transition) -> Result<Applied> {
+    if !entries::compare_and_swap(connection, change)? {
+        return Ok(Applied::Stale);
+    }
+    let (tenant, batch) = (&change.tenant, &change.key.batch);
+    calls::patch(connection, tenant, &change.key, change.attempt, &change.call)?;
+    let mut moves = counters::Moves::default();
+    moves.leave((change.from, change.from_outcome));
+    moves.enter((change.to, change.outcome), 1);
+    moves.write(connection, tenant, batch)?;
+    let recorded = change.event.is_recorded();
+    let delta = batches::Delta {
+        events: u32::from(recorded),
+        attempts: i64::from(change.new_attempt) - i64::from(change.attempt),
+        dials: u32::from(change.dial),
+    };
+    let event_seq = batches::add(connection, tenant, batch, &delta)?;
+    if recorded {
+        let event = EventRow {
+            event_seq,
+            kind: change.event.as_str().to_owned(),
+            seq: Some(change.key.seq),
+            attempt: Some(change.attempt),
+            from: change.from.as_str().to_owned(),
+            to: change.to.as_str().to_owned(),
+            from_outcome: change.from_outcome,
+            outcome: change.outcome,
+            at: change.at,
+        };
+        events::record(connection, tenant, batch, &event)?;
+    }
+    for item in &change.outbox {
+        outbox::add(connection, tenant, item, change.at)?;
+    }
+    Ok(Applied::Applied { event_seq })
+}
+
+pub(crate) fn apply_batch(connection: &Connection, change: &BatchTransition) -> Result<Applied> {
+    let Some(event_seq) = batches::move_to(connection, change)? else {
+        return Ok(Applied::Stale);
+    };
+    let event = EventRow {
+        event_seq,
+        kind: change.to.event().to_owned(),
+        seq: None,
+        attempt: None,
+        from: change.from.as_str().to_owned(),
+        to: change.to.as_str().to_owned(),
+        from_outcome: None,
+        outcome: None,
+        at: change.at,
+    };
+    events::record(connection, &change.tenant, &change.batch, &event)?;
+    Ok(Applied::Applied { event_seq })
+}

@@ -1,0 +1,179 @@
+//! `voice_call_batches`.
+
+use dialtone_clock::Timestamp;
+use dialtone_contract::{BatchId, BatchState, TenantId};
+use dialtone_store::{BatchRow, BatchTransition, Counters, NewBatch};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::counters;
+use crate::convert::{self, Columns, Fault, Result};
+
+macro_rules! columns {
+    ($rest:literal) => {
+        concat!(
+            "SELECT tenant_id, batch_id, spec, state, reason, event_seq, attempts, dials,
+                    created_at, started_at, finished_at
+             FROM voice_call_batches ",
+            $rest
+        )
+    };
+}
+
+/// By tenant and id.
+pub(crate) const ONE: &str = columns!("WHERE tenant_id = ?1 AND batch_id = ?2");
+/// A tenant's, newest first: ids are time-ordered.
+pub(crate) const OF_TENANT: &str = columns!("WHERE tenant_id = ?1 ORDER BY batch_id DESC LIMIT ?2");
+/// All tenants', by state, oldest first.
+pub(crate) const IN_STATES: &str =
+    columns!("WHERE state IN (SELECT value FROM json_each(?1)) ORDER BY batch_id");
+
+fn row(row: &Row<'_>) -> rusqlite::Result<BatchRow> {
+    let mut columns = Columns::of(row);
+    Ok(BatchRow {
+        tenant: TenantId::new(columns.take::<String>()?),
+        id: BatchId::new(columns.take::<String>()?),
+        spec: columns.text(|text| serde_json::from_str(text))?,
+        state: columns.name()?,
+        reason: columns.take()?,
+        event_seq: columns.u64()?,
+        attempts: columns.take()?,
+        dials: columns.take()?,
+        counters: Counters::new(),
+        created_at: columns.at()?,
+        started_at: columns.maybe_at()?,
+        finished_at: columns.maybe_at()?,
+    })
+}
+
+fn with_counters(connection: &Connection, mut batch: BatchRow) -> Result<BatchRow> {
+    batch.counters = counters::of(connection, &batch.tenant, &batch.id)?;
+    Ok(batch)
+}
+
+/// A batch that is there already stays as it is.
+pub(crate) fn create(connection: &Connection, new: &NewBatch) -> Result<()> {
+    let sql = "INSERT INTO voice_call_batches (tenant_id, batch_id, spec, state, created_at)
+               VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (batch_id) DO NOTHING";
+    connection.prepare_cached(sql)?.execute(params![
+        new.tenant.as_str(),
+        new.id.as_str(),
+        serde_json::to_string(&new.spec)?,
+        BatchState::Loading.as_str(),
+        new.created_at.as_micros(),
+    ])?;
+    Ok(())
+}
+
+pub(crate) fn one(
+    connection: &Connection,
+    tenant: &TenantId,
+    batch: &BatchId,
+) -> Result<Option<BatchRow>> {
+    let mut statement = connection.prepare_cached(ONE)?;
+    let found = statement.query_row(params![tenant.as_str(), batch.as_str()], row).optional()?;
+    found.map(|batch| with_counters(connection, batch)).transpose()
+}
+
+pub(crate) fn of_tenant(
+    connection: &Connection,
+    tenant: &TenantId,
+    limit: u32,
+) -> Result<Vec<BatchRow>> {
+    let mut statement = connection.prepare_cached(OF_TENANT)?;
+    let rows = statement.query_map(params![tenant.as_str(), limit], row)?;
+    rows.map(|batch| with_counters(connection, batch?)).collect()
+}
+
+pub(crate) fn in_states(connection: &Connection, states: &[BatchState]) -> Result<Vec<BatchRow>> {
+    let mut statement = connection.prepare_cached(IN_STATES)?;
+    let rows = statement.query_map([convert::state_list(states)?], row)?;
+    rows.map(|batch| with_counters(connection, batch?)).collect()
+}
+
+/// Where the batch stands; `None` if the tenant has no such batch.
+pub(crate) fn state(
+    connection: &Connection,
+    tenant: &TenantId,
+    batch: &BatchId,
+) -> Result<Option<BatchState>> {
+    let sql = "SELECT state FROM voice_call_batches WHERE tenant_id = ?1 AND batch_id = ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let found = statement
+        .query_row(params![tenant.as_str(), batch.as_str()], |row| Columns::of(row).name())
+        .optional()?;
+    Ok(found)
+}
+
+/// Moves the batch if it is where the change expects it; its `event_seq` then.
+pub(crate) fn move_to(connection: &Connection, change: &BatchTransition) -> Result<Option<u64>> {
+    let sql = "UPDATE voice_call_batches
+               SET state = ?4, reason = ?5, event_seq = event_seq + 1,
+                   started_at = coalesce(started_at, ?6),
+                   finished_at = coalesce(?7, finished_at)
+               WHERE tenant_id = ?1 AND batch_id = ?2 AND state = ?3
+               RETURNING event_seq";
+    let at = |set: bool| set.then(|| change.at.as_micros());
+    let mut statement = connection.prepare_cached(sql)?;
+    let moved = statement
+        .query_row(
+            params![
+                change.tenant.as_str(),
+                change.batch.as_str(),
+                change.from.as_str(),
+                change.to.as_str(),
+                change.reason,
+                at(change.to == BatchState::Running),
+                at(change.to.is_terminal()),
+            ],
+            |row| Columns::of(row).u64(),
+        )
+        .optional()?;
+    Ok(moved)
+}
+
+/// What an operation on entries adds to its batch's figures.
+#[derive(Default)]
+pub(crate) struct Delta {
+    pub(crate) events: u32,
+    pub(crate) attempts: i64,
+    pub(crate) dials: u32,
+}
+
+/// Adds to the figures; the `event_seq` after. Events of one batch get their places
+/// here, under the batch's row.
+pub(crate) fn add(
+    connection: &Connection,
+    tenant: &TenantId,
+    batch: &BatchId,
+    delta: &Delta,
+) -> Result<u64> {
+    let sql = "UPDATE voice_call_batches
+               SET event_seq = event_seq + ?3, attempts = attempts + ?4, dials = dials + ?5
+               WHERE tenant_id = ?1 AND batch_id = ?2
+               RETURNING event_seq";
+    let values =
+        params![tenant.as_str(), batch.as_str(), delta.events, delta.attempts, delta.dials];
+    connection
+        .prepare_cached(sql)?
+        .query_row(values, |row| Columns::of(row).u64())
+        .optional()?
+        .ok_or_else(|| Fault::Impossible(format!("batch {batch} has entries but no row")))
+}
+
+/// When the next waiting entry of a batch in one of `claimable` falls due after `now`.
+pub(crate) const NEXT_WAITING: &str = "
+    SELECT min((SELECT min(e.not_before) FROM batch_entries AS e
+                INDEXED BY batch_entries_waiting
+                WHERE e.batch_id = b.batch_id AND e.not_before > ?1))
+    FROM voice_call_batches AS b
+    WHERE b.state IN (SELECT value FROM json_each(?2))";
+
+pub(crate) fn next_waiting(
+    connection: &Connection,
+    now: Timestamp,
+    claimable: &[BatchState],
+) -> Result<Option<Timestamp>> {
+    let values = params![now.as_micros(), convert::state_list(claimable)?];
+    let mut statement = connection.prepare_cached(NEXT_WAITING)?;
+    Ok(statement.query_row(values, |row| Columns::of(row).maybe_at())?)
+}

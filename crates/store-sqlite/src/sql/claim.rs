@@ -1,0 +1,69 @@
+//! Leases due entries. In one transaction of the one writer, so the rows that were
+//! selected are the rows that are leased; the statement compares all the same.
+
+use dialtone_contract::{EntryEvent, EntryState};
+use dialtone_store::{CallRow, ClaimDue, EntryRow, EventRow};
+use rusqlite::Connection;
+
+use super::{batches, calls, counters, entries, events};
+use crate::convert::{Fault, Result};
+
+pub(crate) fn claim(connection: &Connection, claim: &ClaimDue) -> Result<Vec<EntryRow>> {
+    let (tenant, batch) = (&claim.tenant, &claim.batch);
+    let state = batches::state(connection, tenant, batch)?;
+    if !state.is_some_and(|state| claim.claimable.contains(&state)) {
+        return Ok(Vec::new());
+    }
+    let due = entries::due(connection, tenant, batch, claim.now, claim.limit)?;
+    let n = u32::try_from(due.len()).unwrap_or(u32::MAX);
+    if n == 0 {
+        return Ok(Vec::new());
+    }
+    let delta = batches::Delta { events: n, attempts: i64::from(n), dials: 0 };
+    let last = batches::add(connection, tenant, batch, &delta)?;
+    let mut moves = counters::Moves::default();
+    let mut leased = Vec::with_capacity(due.len());
+    for (before, event_seq) in due.into_iter().zip(last - u64::from(n) + 1..) {
+        let after = lease(connection, &before, claim)?;
+        events::record(connection, tenant, batch, &event(&before, &after, event_seq, claim))?;
+        moves.leave((before.state, before.outcome));
+        moves.enter((after.state, None), 1);
+        leased.push(after);
+    }
+    moves.write(connection, tenant, batch)?;
+    Ok(leased)
+}
+
+fn lease(connection: &Connection, before: &EntryRow, claim: &ClaimDue) -> Result<EntryRow> {
+    let after = EntryRow {
+        state: EntryState::Leased,
+        outcome: None,
+        attempt: before.attempt + 1,
+        not_before: None,
+        deadline: Some(claim.deadline),
+        cap: None,
+        lease_epoch: claim.lease_epoch,
+        ..before.clone()
+    };
+    if !entries::lease(connection, before, &after)? {
+        let text = format!("entry {} changed inside a transaction", before.key.entry_id());
+        return Err(Fault::Impossible(text));
+    }
+    let call = CallRow::leased(after.attempt, claim.now);
+    calls::insert(connection, &claim.tenant, &after.key, &call)?;
+    Ok(after)
+}
+
+fn event(before: &EntryRow, after: &EntryRow, event_seq: u64, claim: &ClaimDue) -> EventRow {
+    EventRow {
+        event_seq,
+        kind: EntryEvent::Leased.as_str().to_owned(),
+        seq: Some(after.key.seq),
+        attempt: Some(after.attempt),
+        from: before.state.as_str().to_owned(),
+        to: after.state.as_str().to_owned(),
+        from_outcome: before.outcome,
+        outcome: None,
+        at: claim.now,
+    }
+}

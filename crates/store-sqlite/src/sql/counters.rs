@@ -1,0 +1,61 @@
+//! `batch_counters`: entries by state and outcome.
+
+use std::collections::BTreeMap;
+
+use dialtone_contract::{BatchId, Outcome, TenantId};
+use dialtone_store::{CounterKey, Counters};
+use rusqlite::{Connection, params};
+
+use crate::convert::{Columns, Fault, Result};
+
+const OF: &str = "SELECT state, nullif(outcome, ''), n FROM batch_counters
+                  WHERE tenant_id = ?1 AND batch_id = ?2 AND n > 0";
+
+pub(crate) fn of(connection: &Connection, tenant: &TenantId, batch: &BatchId) -> Result<Counters> {
+    let mut statement = connection.prepare_cached(OF)?;
+    let rows = statement.query_map(params![tenant.as_str(), batch.as_str()], |row| {
+        let mut columns = Columns::of(row);
+        Ok(((columns.name()?, columns.maybe_name()?), columns.take()?))
+    })?;
+    Ok(rows.collect::<rusqlite::Result<Counters>>()?)
+}
+
+/// Net moves between counters, gathered so that each row is written once.
+#[derive(Default)]
+pub(crate) struct Moves(BTreeMap<CounterKey, i64>);
+
+impl Moves {
+    pub(crate) fn enter(&mut self, key: CounterKey, n: i64) {
+        *self.0.entry(key).or_default() += n;
+    }
+
+    pub(crate) fn leave(&mut self, key: CounterKey) {
+        self.enter(key, -1);
+    }
+
+    pub(crate) fn write(
+        self,
+        connection: &Connection,
+        tenant: &TenantId,
+        batch: &BatchId,
+    ) -> Result<()> {
+        let sql = "UPDATE batch_counters SET n = n + ?5
+                   WHERE tenant_id = ?1 AND batch_id = ?2 AND state = ?3 AND outcome = ?4";
+        let new = "INSERT INTO batch_counters (tenant_id, batch_id, state, outcome, n)
+                   VALUES (?1, ?2, ?3, ?4, ?5)";
+        for ((state, outcome), n) in self.0.into_iter().filter(|(_, n)| *n != 0) {
+            let outcome = outcome.map_or("", Outcome::as_str);
+            let values = params![tenant.as_str(), batch.as_str(), state.as_str(), outcome, n];
+            if connection.prepare_cached(sql)?.execute(values)? == 1 {
+                continue;
+            }
+            if n < 0 {
+                // The change says that it comes from an outcome that no entry has.
+                let text = format!("no entry of {batch} counts as {state} {outcome}");
+                return Err(Fault::Impossible(text));
+            }
+            connection.prepare_cached(new)?.execute(values)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,263 @@
+//! The one writer: a thread that owns the writing connection and commits in groups.
+
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use dialtone_store::StoreError;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::convert::{self, Result};
+
+/// Operations that may wait; callers beyond that wait for a place.
+const QUEUE: usize = 4096;
+/// Operations in one transaction at most, so that the first of them does not wait long.
+const GROUP: usize = 512;
+
+/// What an operation wrote.
+pub(crate) struct Written<T> {
+    pub(crate) answer: T,
+    /// Whether someone who waits for work should look.
+    pub(crate) made_work: bool,
+}
+
+impl<T> Written<T> {
+    /// A write that makes no work for anyone.
+    pub(crate) fn quietly(answer: T) -> Self {
+        Self { answer, made_work: false }
+    }
+}
+
+/// How a transaction ended, for each operation in it.
+#[derive(Clone)]
+enum Commit {
+    Done,
+    /// Nobody knows.
+    Unknown(Arc<str>),
+    /// Nothing of it was written.
+    Undone {
+        full: bool,
+        why: Arc<str>,
+    },
+}
+
+impl Commit {
+    fn undone(error: &rusqlite::Error) -> Self {
+        let full = matches!(convert::store_error(error), StoreError::Full(_));
+        Self::Undone { full, why: error.to_string().into() }
+    }
+
+    fn result(self) -> std::result::Result<(), StoreError> {
+        match self {
+            Self::Done => Ok(()),
+            Self::Unknown(why) => Err(StoreError::Unknown(why.to_string())),
+            Self::Undone { full: true, why } => Err(StoreError::Full(why.to_string())),
+            Self::Undone { full: false, why } => Err(StoreError::Unavailable(why.to_string())),
+        }
+    }
+}
+
+/// An operation that ran, with its caller still waiting.
+struct Ran {
+    failed: Option<bool>,
+    made_work: bool,
+    answer: Box<dyn FnOnce(Commit) + Send>,
+}
+
+/// An operation; given no connection, it answers its caller why.
+type Operation = Box<dyn FnOnce(std::result::Result<&Connection, Commit>) -> Ran + Send>;
+
+enum Job {
+    Run(Operation),
+    Stop,
+}
+
+pub(crate) struct Writer {
+    /// None once the store is being dropped.
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Writer {
+    pub(crate) fn start(
+        connection: Connection,
+        changes: Arc<watch::Sender<u64>>,
+    ) -> std::io::Result<Self> {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || work(connection, queue, &changes))?;
+        Ok(Self { jobs: Some(jobs), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Runs `operation` in the next transaction and answers after its commit.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&Connection) -> Result<Written<T>> + Send + 'static,
+    ) -> std::result::Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let job = Job::Run(boxed(operation, answer));
+        let closed = || StoreError::Unavailable("the store is closed".to_owned());
+        let jobs = self.jobs.as_ref().ok_or_else(closed)?;
+        jobs.send(job).await.map_err(|_| closed())?;
+        match answered.await {
+            Ok(result) => result,
+            // The thread ended with the operation in its hands.
+            Err(_) => Err(StoreError::Unknown("the writer ended".to_owned())),
+        }
+    }
+
+    /// Asks the thread to end once it has done what already waits.
+    pub(crate) async fn stop(&self) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(Job::Stop).await;
+        }
+    }
+
+    /// As [`Self::stop`], where nobody can wait for a place in the queue.
+    pub(crate) fn hang_up(&mut self) {
+        self.jobs = None;
+    }
+
+    /// The thread, to be joined by whoever ends the store.
+    pub(crate) fn thread(&self) -> Option<JoinHandle<()>> {
+        self.thread.lock().ok().and_then(|mut thread| thread.take())
+    }
+}
+
+fn boxed<T: Send + 'static>(
+    operation: impl FnOnce(&Connection) -> Result<Written<T>> + Send + 'static,
+    answer: oneshot::Sender<std::result::Result<T, StoreError>>,
+) -> Operation {
+    // A caller that no longer waits does not undo what it asked for.
+    Box::new(move |connection| match connection.map(operation) {
+        Ok(Ok(Written { answer: value, made_work })) => Ran {
+            failed: None,
+            made_work,
+            answer: Box::new(move |commit| {
+                let _ = answer.send(commit.result().map(|()| value));
+            }),
+        },
+        Ok(Err(fault)) => {
+            let error = StoreError::from(fault);
+            Ran {
+                failed: Some(matches!(error, StoreError::Full(_))),
+                made_work: false,
+                answer: Box::new(move |_| {
+                    let _ = answer.send(Err(error));
+                }),
+            }
+        }
+        Err(refused) => Ran {
+            failed: Some(false),
+            made_work: false,
+            answer: Box::new(move |_| {
+                let _ = answer.send(refused.result().map(|()| unreachable!("refused")));
+            }),
+        },
+    })
+}
+
+fn work(connection: Connection, mut queue: mpsc::Receiver<Job>, changes: &watch::Sender<u64>) {
+    let mut group = Vec::with_capacity(GROUP);
+    let mut stop = false;
+    while !stop {
+        let Some(first) = queue.blocking_recv() else { break };
+        let mut next = Some(first);
+        while let Some(job) = next {
+            match job {
+                Job::Run(operation) => group.push(operation),
+                Job::Stop => stop = true,
+            }
+            next = (group.len() < GROUP && !stop).then(|| queue.try_recv().ok()).flatten();
+        }
+        if commit_group(&connection, group.drain(..)) {
+            changes.send_modify(|n| *n += 1);
+        }
+    }
+    // Operations that came after the request to stop: none of them ran.
+    queue.close();
+    while let Ok(job) = queue.try_recv() {
+        if let Job::Run(operation) = job {
+            let refused = Commit::Undone { full: false, why: "the store is closed".into() };
+            (operation(Err(refused.clone())).answer)(refused);
+        }
+    }
+    if let Err((_, error)) = connection.close() {
+        tracing::warn!(%error, "the database was not closed cleanly; its log is kept");
+    }
+}
+
+/// Runs the operations in one transaction (in more only where SQLite itself has rolled
+/// one back) and answers all of them. Whether any that was committed made work.
+fn commit_group(connection: &Connection, group: impl Iterator<Item = Operation>) -> bool {
+    let mut made_work = false;
+    let mut open: Vec<Ran> = Vec::new();
+    for operation in group {
+        if connection.is_autocommit()
+            && let Err(error) = begin(connection)
+        {
+            let refused = Commit::undone(&error);
+            (operation(Err(refused.clone())).answer)(refused);
+            continue;
+        }
+        let ran = in_savepoint(connection, operation);
+        let full = ran.failed.unwrap_or_default();
+        open.push(ran);
+        // After some errors (no room, broken disk) SQLite rolls back everything.
+        if connection.is_autocommit() {
+            let why: Arc<str> = "rolled back because another operation of its group failed".into();
+            finish(&mut open, &Commit::Undone { full, why });
+        }
+    }
+    if connection.is_autocommit() {
+        return false;
+    }
+    let end = match connection.prepare_cached("COMMIT").and_then(|mut s| s.execute([])) {
+        Ok(_) => {
+            made_work = open.iter().any(|ran| ran.made_work);
+            Commit::Done
+        }
+        Err(error) => {
+            tracing::error!(%error, "a commit failed; its outcome is unknown");
+            if !connection.is_autocommit() {
+                // Leaves nothing open; what it would answer changes nothing.
+                let _ = connection.execute_batch("ROLLBACK");
+            }
+            Commit::Unknown(error.to_string().into())
+        }
+    };
+    finish(&mut open, &end);
+    made_work
+}
+
+fn begin(connection: &Connection) -> rusqlite::Result<()> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
+}
+
+/// Runs one operation; if it fails, what it wrote goes and the rest of the group stays.
+fn in_savepoint(connection: &Connection, operation: Operation) -> Ran {
+    let run = |sql: &str| connection.prepare_cached(sql)?.execute([]);
+    if let Err(error) = run("SAVEPOINT operation") {
+        return operation(Err(Commit::undone(&error)));
+    }
+    let ran = operation(Ok(connection));
+    let undo = || run("ROLLBACK TO operation");
+    let ended = match ran.failed {
+        None => run("RELEASE operation"),
+        Some(_) if connection.is_autocommit() => Ok(0),
+        Some(_) => undo().and_then(|_| run("RELEASE operation")),
+    };
+    if let Err(error) = ended {
+        // A savepoint that cannot be ended leaves the transaction in doubt: give it up.
+        tracing::error!(%error, "a savepoint could not be ended; the group is rolled back");
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    ran
+}
+
+fn finish(ran: &mut Vec<Ran>, end: &Commit) {
+    for ran in ran.drain(..) {
+        (ran.answer)(end.clone());
+    }
+}
