@@ -21,6 +21,8 @@ use crate::lag::LoopLag;
 use crate::metrics::HttpMetrics;
 use crate::problem::{self, ProblemResponse};
 
+/// What is asked for by machines that watch, not by clients.
+const PROBES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 /// Media type of the metrics.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -95,15 +97,19 @@ impl Health {
         self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts and times every request of `router`. Merge [`Health::routes`] afterwards,
-    /// so that probes do not blur the figures.
+    /// Counts and times every request of `router`, those without a route too, but not
+    /// the probes of [`Health::routes`], which would blur the figures. Goes around the
+    /// finished router, since routes merged in later are not seen.
     pub fn observe(&self, router: Router) -> Router {
         let http = self.0.http.clone();
         router.layer(from_fn(move |request: Request, next: Next| {
-            let recorder = http.begin(request.method());
+            let probe = PROBES.contains(&request.uri().path());
+            let recorder = (!probe).then(|| http.begin(request.method()));
             async move {
                 let response = next.run(request).await;
-                recorder.end(response.status());
+                if let Some(recorder) = recorder {
+                    recorder.end(response.status());
+                }
                 response
             }
         }))
@@ -112,10 +118,11 @@ impl Health {
     /// `/livez`, `/readyz` and `/metrics`.
     pub fn routes(&self) -> Router {
         let (live, ready, metrics) = (self.clone(), self.clone(), self.clone());
+        let [livez, readyz, scrape] = PROBES;
         Router::new()
-            .route("/livez", get(async move || live.livez()))
-            .route("/readyz", get(async move || ready.readyz()))
-            .route("/metrics", get(async move || metrics.metrics()))
+            .route(livez, get(async move || live.livez()))
+            .route(readyz, get(async move || ready.readyz()))
+            .route(scrape, get(async move || metrics.metrics()))
     }
 
     fn reasons(&self) -> MutexGuard<'_, BTreeMap<String, String>> {

@@ -10,7 +10,7 @@
 //!
 //! let listener = listen("api", &ListenArgs::default())?;
 //! let health = Health::start();
-//! let router = health.observe(axum::Router::new()).merge(health.routes());
+//! let router = health.observe(axum::Router::new().merge(health.routes()));
 //! serve(listener, router, Limits::default(), shutdown_signal()).await?;
 //! # Ok(()) }
 //! ```

@@ -142,6 +142,7 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header)
             .max_headers(self.limits.headers)
+            .max_header_size(HEAD_BYTES)
             .max_buf_size(HEAD_BYTES)
             .serve_connection(TokioIo::new(socket), service)
             .with_upgrades();
