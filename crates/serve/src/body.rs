@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::BoxError;
 use bytes::Bytes;
@@ -27,10 +28,19 @@ pub fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |e| e.source()).any(|e| e.is::<BodyTimedOut>())
 }
 
-/// The body of a request, with a deadline for its last byte.
+/// Received bytes that buy a body another second. A long upload may take long while it
+/// moves; a trickle may not.
+const BYTES_PER_SECOND: u64 = 1024 * 1024;
+
+/// The body of a request, with a limit on how long its bytes are waited for. What the
+/// handler does between two reads does not count.
 pub struct RequestBody {
     inner: Incoming,
-    until: Instant,
+    limit: Duration,
+    received: u64,
+    waited: Duration,
+    waiting_since: Option<Instant>,
+    ended: bool,
     // Made at the first wait only: most bodies arrive with their head.
     timer: Option<Pin<Box<Sleep>>>,
     late: Arc<AtomicBool>,
@@ -38,15 +48,24 @@ pub struct RequestBody {
 }
 
 impl RequestBody {
-    /// Sets `late` when the deadline passes, and `unread` when the body is dropped
-    /// before its end.
+    /// Sets `late` when the limit passes, and `unread` when the body is dropped before
+    /// its end.
     pub fn new(
         inner: Incoming,
-        until: Instant,
+        limit: Duration,
         late: Arc<AtomicBool>,
         unread: Arc<AtomicBool>,
     ) -> Self {
-        Self { inner, until, timer: None, late, unread }
+        let (received, waited, waiting_since) = (0, Duration::ZERO, None);
+        let (ended, timer) = (false, None);
+        Self { inner, limit, received, waited, waiting_since, ended, timer, late, unread }
+    }
+
+    /// How long the wait that begins now may last: the longest pause, and no longer than
+    /// the slowest pace allows for all waits together.
+    fn patience(&self) -> Duration {
+        let moved = Duration::from_millis(self.received.saturating_mul(1000) / BYTES_PER_SECOND);
+        self.limit.min((self.limit + moved).saturating_sub(self.waited))
     }
 }
 
@@ -60,10 +79,27 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
+            if let Some(since) = this.waiting_since.take() {
+                this.waited += since.elapsed();
+            }
+            this.ended = frame.is_none();
+            if let Some(Ok(frame)) = &frame {
+                this.received += frame.data_ref().map_or(0, Bytes::len) as u64;
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)));
         }
-        let until = this.until;
-        ready!(this.timer.get_or_insert_with(|| Box::pin(sleep_until(until))).as_mut().poll(cx));
+        if this.waiting_since.is_none() {
+            let now = Instant::now();
+            this.waiting_since = Some(now);
+            let until = now + this.patience();
+            match &mut this.timer {
+                Some(timer) => timer.as_mut().reset(until),
+                None => this.timer = Some(Box::pin(sleep_until(until))),
+            }
+        }
+        if let Some(timer) = &mut this.timer {
+            ready!(timer.as_mut().poll(cx));
+        }
         this.late.store(true, Ordering::Relaxed);
         Poll::Ready(Some(Err(BodyTimedOut.into())))
     }
@@ -79,7 +115,7 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if !self.inner.is_end_stream() {
+        if !self.ended && !self.inner.is_end_stream() {
             self.unread.store(true, Ordering::Relaxed);
         }
     }

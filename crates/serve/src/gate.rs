@@ -16,7 +16,7 @@ use dialtone_contract::{ErrorCode, Problem};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Request, StatusCode};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tower::ServiceExt;
 use tracing::Instrument;
 
@@ -79,14 +79,13 @@ impl Gate {
         mut request: Request<Incoming>,
         unread: Arc<AtomicBool>,
     ) -> Result<Response, Infallible> {
-        let arrived = Instant::now();
+        unread.store(false, Ordering::Relaxed);
         let id = RequestId::of(request.headers());
         request.extensions_mut().insert(id.clone());
         let span = tracing::info_span!("request", request.id = &*id.0);
         let late = Arc::new(AtomicBool::new(false));
         let request = request.map(|body| {
-            let until = arrived + self.limits.body;
-            Body::new(RequestBody::new(body, until, Arc::clone(&late), unread))
+            Body::new(RequestBody::new(body, self.limits.body, Arc::clone(&late), unread))
         });
         let mut response = match self.hosts.as_ref().map_or(Ok(()), |hosts| hosts.check(&request)) {
             Ok(()) => self.route(request).instrument(span).await,

@@ -8,11 +8,13 @@ pub struct Limits {
     /// From the first wait for a request to the end of its head. It also ends idle
     /// keep-alive connections and connections that never send a byte.
     pub header: Duration,
-    /// From the end of the head to the end of the body. With `header` it bounds how
-    /// long a request may take to arrive; a body that is late is answered 408.
+    /// The longest wait for the next bytes of a body; and, with one second more for each
+    /// MiB received, the longest of all waits together. A late body is answered 408.
     pub body: Duration,
-    /// From the end of the head to the head of the response; answered 503. Neither an
-    /// upgraded connection nor a response that already streams is bound by it.
+    /// From the end of the head to the head of the response, reading the body included;
+    /// answered 503. Neither an upgraded connection nor a response that already streams
+    /// is bound by it. The handler is dropped where it waits, as it is when the client
+    /// goes away: what must not stop halfway belongs in a task of its own.
     pub request: Duration,
     /// For how long a client may take no byte of what is being sent to it.
     pub write: Duration,

@@ -94,6 +94,56 @@ async fn a_half_sent_body_is_answered_408() {
 }
 
 #[tokio::test]
+async fn a_body_may_take_long_while_it_moves_but_not_trickle() {
+    let server = Server::start(routes(), short());
+    let mib = "x".repeat(1024 * 1024);
+    let mut each = tokio::time::interval(ms(150));
+    let mut raw = server.connect().await;
+    raw.send("POST /more HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n").await;
+    raw.send("Content-Length: 4194304\r\n\r\n").await;
+    let started = Instant::now();
+    for _ in 0..4 {
+        each.tick().await;
+        raw.send(&mib).await;
+    }
+    assert_eq!(raw.answer().await.body(), "4194304");
+    assert!(started.elapsed() > short().body);
+
+    let mut raw = server.connect().await;
+    raw.send("POST /more HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n").await;
+    let started = Instant::now();
+    let (mut read, mut write) = raw.0.into_split();
+    let mut answer = [0; 16];
+    let came = tokio::io::AsyncReadExt::read(&mut read, &mut answer);
+    tokio::pin!(came);
+    let mut each = tokio::time::interval(ms(20));
+    loop {
+        tokio::select! {
+            read = &mut came => break assert!(read.is_ok()),
+            _ = each.tick() => {
+                let _ = tokio::io::AsyncWriteExt::write_all(&mut write, b"x").await;
+            }
+        }
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 408"), "{answer:?}");
+    assert!(started.elapsed() < ms(2000));
+}
+
+#[tokio::test]
+async fn a_connection_that_was_read_to_its_end_closes_without_lingering() {
+    let server = Server::start(routes(), Limits { header: ms(100), ..short() });
+    let mut raw = server.connect().await;
+    raw.send("POST /raw HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    raw.send("2\r\nab\r\n0\r\n\r\n").await;
+    assert_eq!(raw.answer().await.body(), "2");
+    let started = Instant::now();
+    // The client's half stays open, so that a lingering server would be seen to wait.
+    assert_eq!(server.end().await.cut, 0);
+    assert!(started.elapsed() < ms(500));
+    drop(raw);
+}
+
+#[tokio::test]
 async fn an_answer_that_needs_no_body_does_not_wait_for_one() {
     let server = Server::start(routes(), Limits::default());
     let mut raw = server.connect().await;
