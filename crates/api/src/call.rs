@@ -1,0 +1,69 @@
+//! The agents' side: dial claim, heartbeat, status, callback. The bearer is the
+//! capability of the attempt; it names the tenant, so an agent needs no API key.
+
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use dialtone_contract::wire::{
+    CallStatusRequest, CallStatusResponse, ClaimRequest, ClaimResponse, EntryCompletedRequest,
+    EntryCompletedResponse, HeartbeatRequest, HeartbeatResponse,
+};
+use dialtone_contract::{CallId, ErrorCode, FieldError, Problem, TenantId};
+use dialtone_serve::problem::{Json, OptionalJson};
+
+use crate::error::Failure;
+use crate::tenant::bearer;
+use crate::{Api, Shared};
+
+/// The tenant of the call that the request's capability was made for.
+fn tenant(api: &Api, headers: &HeaderMap, call_id: &CallId) -> Result<TenantId, Failure> {
+    let capability = bearer(headers).ok_or(ErrorCode::BadCapability)?;
+    let tenant = api.capabilities.verify(capability, call_id.as_str());
+    Ok(TenantId::new(tenant.map_err(|_| ErrorCode::BadCapability)?))
+}
+
+pub async fn claim(
+    State(api): Shared,
+    Path(call_id): Path<String>,
+    headers: HeaderMap,
+    OptionalJson(request): OptionalJson<ClaimRequest>,
+) -> Result<Json<ClaimResponse>, Failure> {
+    let call_id = CallId::new(call_id);
+    let tenant = tenant(&api, &headers, &call_id)?;
+    let claimer = request.and_then(|request| request.claimer);
+    Ok(Json(api.calls.claim(&tenant, &call_id, claimer).await?))
+}
+
+pub async fn heartbeat(
+    State(api): Shared,
+    Path(call_id): Path<String>,
+    headers: HeaderMap,
+    Json(_): Json<HeartbeatRequest>,
+) -> Result<Json<HeartbeatResponse>, Failure> {
+    let call_id = CallId::new(call_id);
+    let tenant = tenant(&api, &headers, &call_id)?;
+    Ok(Json(api.calls.heartbeat(&tenant, &call_id).await?))
+}
+
+pub async fn status(
+    State(api): Shared,
+    Path(call_id): Path<String>,
+    headers: HeaderMap,
+    Json(request): Json<CallStatusRequest>,
+) -> Result<Json<CallStatusResponse>, Failure> {
+    let call_id = CallId::new(call_id);
+    let tenant = tenant(&api, &headers, &call_id)?;
+    Ok(Json(api.calls.status(&tenant, &call_id, &request).await?))
+}
+
+pub async fn completed(
+    State(api): Shared,
+    headers: HeaderMap,
+    Json(request): Json<EntryCompletedRequest>,
+) -> Result<Json<EntryCompletedResponse>, Failure> {
+    let tenant = tenant(&api, &headers, &request.call_id)?;
+    if !request.status.is_reportable() {
+        let detail = format!("`{}` is decided by the platform, not reported", request.status);
+        return Err(Problem::invalid(vec![FieldError::new("/status", "invalid", detail)]).into());
+    }
+    Ok(Json(api.calls.completed(&tenant, &request).await?))
+}

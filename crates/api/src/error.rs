@@ -1,0 +1,59 @@
+use axum::response::{IntoResponse, Response};
+use dialtone_batch::{CallError, IntakeError};
+use dialtone_contract::{ErrorCode, Problem};
+use dialtone_serve::problem::ProblemResponse;
+use dialtone_store::StoreError;
+
+/// Any failure of a handler, as the problem that it becomes.
+#[derive(Debug, PartialEq)]
+pub struct Failure(Box<Problem>);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        ProblemResponse::from(self.0).into_response()
+    }
+}
+
+impl From<ErrorCode> for Failure {
+    fn from(code: ErrorCode) -> Self {
+        Problem::new(code, "").into()
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self(Box::new(problem))
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        // Logged here, where it is handled; the client learns no more than it can use.
+        tracing::error!(%error, "store failed");
+        match error {
+            StoreError::Unavailable(_) | StoreError::Full(_) | StoreError::Unknown(_) => {
+                Problem::new(ErrorCode::Overloaded, "the store did not confirm the write").into()
+            }
+            StoreError::Corrupt(_) => ErrorCode::Internal.into(),
+        }
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused(code) => code.into(),
+            CallError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<IntakeError> for Failure {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::Invalid(errors) => Problem::invalid(errors).into(),
+            IntakeError::KeyConflict => ErrorCode::IdempotencyConflict.into(),
+            IntakeError::Store(error) => error.into(),
+        }
+    }
+}
