@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use dialtone_contract::ErrorCode;
 
-use crate::holder::Holder;
+use crate::holder::holder;
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,11 +105,9 @@ pub fn listen(name: &str, args: &ListenArgs) -> Result<TcpListener, ListenError>
     let addr = SocketAddr::new(args.bind, args.port);
     protected(addr.ip(), args.auth_configured)?;
     TcpListener::bind(addr).map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => ListenError::PortTaken {
-            name: name.to_owned(),
-            addr,
-            holder: Holder::of(addr.port()).map(|holder| holder.to_string()),
-        },
+        io::ErrorKind::AddrInUse => {
+            ListenError::PortTaken { name: name.to_owned(), addr, holder: holder(addr.port()) }
+        }
         _ => ListenError::Bind { name: name.to_owned(), addr, source },
     })
 }

@@ -3,7 +3,10 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
-use crate::support::{HANG, ms};
+use dialtone_serve::health::Health;
+use dialtone_serve::{Limits, address_file};
+
+use crate::support::{HANG, Raw, Server, ms};
 
 const ROLE: &str = "DIALTONE_SERVE_TEST_CHILD";
 
@@ -35,6 +38,7 @@ fn again(test: &str, shell: &str) -> (Child, Said, ChildStderr) {
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(ROLE, test)
         .env("LOG_FORMAT", "json")
+        .env(address_file::NONCE_ENV, "7f3a")
         .env_remove("RUST_LOG")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -55,7 +59,6 @@ fn send(signal: &str, child: &Child) {
     assert!(sent.expect("kill runs").success());
 }
 
-#[cfg(unix)]
 #[tokio::test]
 async fn the_first_signal_asks_and_the_second_ends() {
     const TEST: &str = "child::the_first_signal_asks_and_the_second_ends";
@@ -83,11 +86,8 @@ async fn the_first_signal_asks_and_the_second_ends() {
     }
 }
 
-#[cfg(unix)]
 #[tokio::test]
 async fn want_of_descriptors_passes() {
-    use crate::support::Server;
-
     const TEST: &str = "child::want_of_descriptors_passes";
     if !is_child(TEST) {
         let (mut child, _said, mut stderr) = again(TEST, "ulimit -n 64;");
@@ -100,7 +100,7 @@ async fn want_of_descriptors_passes() {
     }
     dialtone_serve::logs::init("svc");
     let router = axum::Router::new().route("/ok", axum::routing::get(async || "fine"));
-    let server = Server::start(router, dialtone_serve::Limits::default());
+    let server = Server::start(router, Limits::default());
     tokio::task::yield_now().await;
     // Nothing is awaited from here on until every descriptor is taken, so the server, on
     // the same thread, cannot accept meanwhile.
@@ -110,10 +110,28 @@ async fn want_of_descriptors_passes() {
         taken.push(file);
     }
     client.set_nonblocking(true).expect("set");
-    let mut raw = crate::support::Raw(tokio::net::TcpStream::from_std(client).expect("registered"));
+    let mut raw = Raw(tokio::net::TcpStream::from_std(client).expect("registered"));
     raw.send("GET /ok HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
     let early = tokio::time::timeout(ms(200), raw.0.readable()).await;
     assert!(early.is_err(), "served without a descriptor");
     drop(taken);
     assert_eq!(raw.answer().await.status(), 200);
+}
+
+#[tokio::test]
+async fn the_nonce_of_the_environment_comes_back() {
+    const TEST: &str = "child::the_nonce_of_the_environment_comes_back";
+    if !is_child(TEST) {
+        let (mut child, _said, mut stderr) = again(TEST, "");
+        let mut log = String::new();
+        stderr.read_to_string(&mut log).expect("readable");
+        assert!(child.wait().expect("ended").success(), "{log}");
+        return;
+    }
+    let server = Server::start(Health::start().routes(), Limits::default());
+    let live = server.ask("GET /livez HTTP/1.1", "").await;
+    let body: serde_json::Value = serde_json::from_str(live.body()).expect("JSON");
+    assert_eq!(body["nonce"], "7f3a");
+    let file = address_file::AddressFile::of_this_process([("api".into(), server.url(""))].into());
+    assert_eq!((file.nonce.as_str(), file.pid), ("7f3a", std::process::id()));
 }

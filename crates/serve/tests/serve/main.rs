@@ -1,5 +1,6 @@
 //! The server and the client over real sockets.
 
+#[cfg(unix)]
 mod child;
 mod client;
 mod drain;
