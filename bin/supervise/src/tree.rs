@@ -3,6 +3,9 @@
 use dialtone_child::Signal;
 use rustix::process::{Pid, kill_process_group};
 
+/// Whether the end of every descendant is seen by waiting for children.
+pub const SHOWS_ORPHANS: bool = cfg!(target_os = "linux");
+
 /// Makes orphans below us our children, so that a daemon that leaves its parent and its session is
 /// still found and waited for.
 pub fn adopt_orphans() {
@@ -10,10 +13,10 @@ pub fn adopt_orphans() {
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
 }
 
-/// Sends a signal to the group of the program. Only while the program was not waited for: until
-/// then its process id cannot mean another group.
-pub fn signal_group(program: Pid, signal: Signal) {
-    let _ = kill_process_group(program, signal.into());
+/// Sends a signal to a group. To that of the program only while the program was not waited for:
+/// until then its process id cannot mean another group.
+pub fn signal_group(group: Pid, signal: Signal) {
+    let _ = kill_process_group(group, signal.into());
 }
 
 /// Sends a signal to every descendant.
@@ -42,12 +45,27 @@ pub fn kill_all(_program: Pid) {
     for _ in 0..ROUNDS {
         let mut fresh = false;
         for process in descendants() {
+            // The dead count as well: their group can have living members.
             fresh |= seen.insert((process.pid, process.start_time));
             process.signal(Signal::Kill);
+            kill_group(process.group);
         }
         if !fresh {
             return;
         }
+    }
+}
+
+/// Kills the group of a descendant. A program that forks a successor and exits, for ever, is gone
+/// before its process id can be used; its group stays the same, and nothing can fork its way out of
+/// a signal to the group. We lead a session of our own, so the groups below us hold nobody else.
+#[cfg(target_os = "linux")]
+fn kill_group(group: u32) {
+    let own = rustix::process::getpgrp();
+    if let Some(group) = i32::try_from(group).ok().and_then(Pid::from_raw)
+        && group != own
+    {
+        signal_group(group, Signal::Kill);
     }
 }
 
@@ -57,22 +75,15 @@ pub fn kill_all(program: Pid) {
     signal_group(program, Signal::Kill);
 }
 
-/// Whether anything is left that waiting for children does not show.
-#[cfg(target_os = "linux")]
-pub fn hidden_rest(_program: Pid) -> bool {
-    // Orphans become our children, so there is nothing else.
-    false
-}
-
-/// Whether the program's group still has members: here orphans do not become our children.
-#[cfg(not(target_os = "linux"))]
+/// Whether anything is left that waiting for children does not show: members of the program's group
+/// where orphans do not become our children.
 pub fn hidden_rest(program: Pid) -> bool {
-    rustix::process::test_kill_process_group(program).is_ok()
+    !SHOWS_ORPHANS && rustix::process::test_kill_process_group(program).is_ok()
 }
 
 /// Process ids of what is left, for the report of a failure.
 pub fn pids() -> Vec<u32> {
-    descendants().iter().map(|process| process.pid).collect()
+    descendants().iter().filter(|process| !process.zombie).map(|process| process.pid).collect()
 }
 
 fn descendants() -> Vec<dialtone_child::process::Process> {

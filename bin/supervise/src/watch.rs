@@ -32,8 +32,8 @@ enum Stage {
     Running,
     /// TERM was sent; KILL follows at this time.
     Ending(Instant),
-    /// KILL is being sent until this time.
-    Killing(Instant),
+    /// KILL is being sent, next at the first time and no longer than until the second.
+    Killing(Instant, Instant),
 }
 
 struct Watch<'a> {
@@ -137,15 +137,18 @@ impl Watch<'_> {
                 self.stage = Stage::Ending(at);
             }
             Stage::Ending(before) => self.stage = Stage::Ending(before.min(at)),
-            Stage::Killing(_) => {}
+            Stage::Killing(..) => {}
         }
     }
 
     fn kill(&mut self) {
-        if !matches!(self.stage, Stage::Killing(_)) {
-            self.stage = Stage::Killing(Instant::now() + GIVE_UP);
-        }
         tree::kill_all(self.program.pid);
+        let now = Instant::now();
+        let until = match self.stage {
+            Stage::Killing(_, until) => until,
+            _ => now + GIVE_UP,
+        };
+        self.stage = Stage::Killing(now + TICK, until);
     }
 
     /// Waits for everything that has ended; says whether nothing is left.
@@ -173,7 +176,7 @@ impl Watch<'_> {
         }
         let exit = Exit { code: status.exit_status(), signal: status.terminating_signal() };
         status::tell(&Event::Exited(exit));
-        if matches!(self.stage, Stage::Killing(_)) {
+        if matches!(self.stage, Stage::Killing(..)) {
             return;
         }
         tree::signal_all(self.program.pid, Signal::Term);
@@ -181,23 +184,24 @@ impl Watch<'_> {
         self.end(self.launch.grace.min(SHORT_GRACE));
     }
 
-    /// Ends at the next moment something is due; never while the program just runs.
+    /// Ends at the next moment something is due; never while the program just runs. The moments are
+    /// fixed, so that a storm of dying children cannot put them off.
     async fn alarm(&self) {
-        let tick = Instant::now() + TICK;
         match self.stage {
             Stage::Running => pending().await,
-            Stage::Ending(at) if self.unreaped => sleep_until(at).await,
-            Stage::Ending(at) => sleep_until(at.min(tick)).await,
-            Stage::Killing(_) => sleep_until(tick).await,
+            Stage::Ending(at) if tree::SHOWS_ORPHANS || self.unreaped => sleep_until(at).await,
+            Stage::Ending(at) => sleep_until(at.min(Instant::now() + TICK)).await,
+            Stage::Killing(next, _) => sleep_until(next).await,
         }
     }
 
     /// What the alarm is for. Says whether killing has gone on for too long.
     fn give_up(&mut self) -> bool {
+        let now = Instant::now();
         match self.stage {
-            Stage::Ending(at) if Instant::now() >= at => self.kill(),
-            Stage::Killing(until) if Instant::now() >= until => return true,
-            Stage::Killing(_) => self.kill(),
+            Stage::Ending(at) if now >= at => self.kill(),
+            Stage::Killing(_, until) if now >= until => return true,
+            Stage::Killing(..) => self.kill(),
             _ => {}
         }
         false

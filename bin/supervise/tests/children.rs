@@ -44,6 +44,19 @@ async fn exit_codes_and_signals_are_reported_to_every_waiter() {
 }
 
 #[tokio::test]
+async fn last_words_are_in_the_log_before_the_death_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run_name("words");
+    let body = "head -c 60000 /dev/zero | tr '\\0' x; echo; echo last words; exit 1";
+    for _ in 0..20 {
+        let child = supervisor().start(script(dir.path(), &run, body)).await.unwrap();
+        child.wait().await;
+        assert_eq!(child.log_tail(1), "last words");
+        std::fs::remove_file(child.log_path()).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn stop_is_term_then_grace_then_kill() {
     let dir = tempfile::tempdir().unwrap();
     let run = run_name("stop");

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use dialtone_child::{Child, Exit, census, process};
+use dialtone_child::{Child, Exit, Spec, census, process};
 use rustix::process::{Pid, Signal, kill_process};
 use support::{CEILING, PROMISE, run_name, script, supervisor, until};
 
@@ -101,7 +101,8 @@ async fn terminated_supervisor_ends_in_order() {
     signal_process(child.supervisor_pid(), Signal::INT);
     signal_process(child.supervisor_pid(), Signal::HUP);
     signal_process(child.supervisor_pid(), Signal::TERM);
-    assert_eq!(child.wait_gone().await.code, Some(7));
+    let exit = tokio::time::timeout(CEILING, child.wait_gone()).await.expect("TERM ends it");
+    assert_eq!(exit.code, Some(7));
     assert!(child.log_tail(5).contains("bye"));
     assert_eq!(census::tagged(&run), []);
 }
@@ -118,8 +119,16 @@ async fn run_file_reaps_what_a_killed_supervisor_left() {
     let supervisors: Vec<_> =
         census::tagged(&run).into_iter().filter(|left| left.name == "supervise").collect();
     assert_eq!(supervisors.len(), 1);
+    let programs: Vec<_> = process::all()
+        .into_iter()
+        .filter(|process| process.ppid == supervisors[0].pid && process.name == "sh")
+        .collect();
+    assert!(!programs.is_empty());
+    // Frozen, the harness cannot sweep.
     signal_process(harness.id(), Signal::STOP);
     signal_process(supervisors[0].pid, Signal::KILL);
+    let main = programs.into_iter().min_by_key(|process| process.start_time).unwrap();
+    until("the kernel ends the program with its supervisor", || !main.runs()).await;
     harness.kill().unwrap();
     harness.wait().unwrap();
 
@@ -127,6 +136,47 @@ async fn run_file_reaps_what_a_killed_supervisor_left() {
     assert_eq!(reaped.len(), 1);
     assert_eq!(reaped[0].run, run);
     assert!(!reaped[0].killed.is_empty());
+    assert_eq!(census::wait_empty(&run, PROMISE).await, []);
+}
+
+/// A hive under a harness: children of children have supervisors of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn nested_children_end_with_the_outermost() {
+    for ending in ["kill", "stop", "crash"] {
+        let dir = tempfile::tempdir().unwrap();
+        let run = run_name(&format!("nested-{ending}"));
+        let middle = Spec::new("middle", std::env::current_exe().unwrap())
+            .args(["--exact", "harness", "--nocapture"])
+            .env(ROLE, format!("handle-term\n{run}\n5\n{}", dir.path().display()))
+            .run_tag(&run)
+            .log(dir.path().join("harness.log"));
+        let middle = supervisor().start(middle).await.unwrap();
+        let ready = dir.path().join("ready");
+        until("the inner child is up", || ready.exists() || middle.is_gone()).await;
+        assert!(ready.exists() && census::tagged(&run).len() >= 5, "{}", middle.log_tail(20));
+        match ending {
+            "stop" => assert_eq!(middle.stop().await.code, Some(43), "it drains in order"),
+            "kill" => assert_eq!(middle.kill().await.signal, Some(9)),
+            _ => {
+                middle.signal(dialtone_child::Signal::Kill).unwrap();
+                assert_eq!(middle.wait_gone().await.signal, Some(9));
+            }
+        }
+        assert_eq!(census::tagged(&run), [], "nothing is left when {ending} returns");
+    }
+}
+
+/// A program that forks a successor and exits, for ever, is never where it was last seen.
+#[tokio::test]
+async fn a_process_that_keeps_forking_away_is_caught() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run_name("hop");
+    std::fs::write(dir.path().join("hop"), "sh hop &").unwrap();
+    let body = "setsid sh hop & echo leaf; exec sleep 300";
+    let child = supervisor().start(script(dir.path(), &run, body).cwd(dir.path())).await.unwrap();
+    until("it is up", || child.log_tail(5).contains("leaf")).await;
+    child.stop().await;
+    assert!(child.leftovers().is_empty());
     assert_eq!(census::wait_empty(&run, PROMISE).await, []);
 }
 

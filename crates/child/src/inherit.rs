@@ -31,7 +31,7 @@ pub fn listener(fd: i32) -> io::Result<TcpListener> {
         Ok(_) => return refuse(format!("--listen-fd {fd}: not inherited, or already taken")),
         Err(error) => return refuse(format!("--listen-fd {fd}: not an open descriptor ({error})")),
     }
-    match rustix::net::sockopt::socket_acceptconn(borrowed) {
+    match listens(borrowed) {
         Ok(true) => {}
         Ok(false) => return refuse(format!("--listen-fd {fd}: a socket, but it does not listen")),
         Err(error) => return refuse(format!("--listen-fd {fd}: not a listening socket ({error})")),
@@ -47,6 +47,18 @@ pub fn listener(fd: i32) -> io::Result<TcpListener> {
     let listener = TcpListener::from(owned);
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn listens(fd: std::os::fd::BorrowedFd<'_>) -> rustix::io::Result<bool> {
+    rustix::net::sockopt::socket_acceptconn(fd)
+}
+
+/// Apple systems do not answer whether a socket listens; a stream without a peer comes close.
+#[cfg(target_vendor = "apple")]
+fn listens(fd: std::os::fd::BorrowedFd<'_>) -> rustix::io::Result<bool> {
+    let stream = rustix::net::sockopt::socket_type(fd)? == rustix::net::SocketType::STREAM;
+    Ok(stream && rustix::net::getpeername(fd).is_err())
 }
 
 /// Listeners are not passed on this system.

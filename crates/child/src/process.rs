@@ -12,6 +12,8 @@ pub struct Process {
     pub pid: u32,
     /// Process id of the parent.
     pub ppid: u32,
+    /// Process group.
+    pub group: u32,
     /// When it started, in clock ticks since boot.
     pub start_time: u64,
     /// Short name, as the kernel keeps it.
@@ -37,7 +39,8 @@ pub fn find(pid: u32) -> Option<Process> {
     parse_stat(&String::from_utf8_lossy(&stat))
 }
 
-/// Every process below `root`, which is not in the answer itself; without those that have ended.
+/// Every process below `root`, which is not in the answer itself. Those that have ended but were not
+/// yet waited for are in it too.
 pub fn descendants(root: u32) -> Vec<Process> {
     let mut rest = all();
     let mut found = Vec::new();
@@ -49,7 +52,6 @@ pub fn descendants(root: u32) -> Vec<Process> {
         parents.extend(children.iter().map(|process| process.pid));
         found.extend(children);
     }
-    found.retain(|process| !process.zombie);
     found
 }
 
@@ -104,6 +106,7 @@ fn parse_stat(stat: &str) -> Option<Process> {
         name: stat.get(open + 1..close)?.to_owned(),
         zombie: matches!(*rest.first()?, "Z" | "X"),
         ppid: rest.get(1)?.parse().ok()?,
+        group: rest.get(2)?.parse().ok()?,
         start_time: rest.get(19)?.parse().ok()?,
     })
 }
@@ -114,9 +117,10 @@ mod tests {
 
     #[test]
     fn names_with_brackets_are_read() {
-        let stat = "7 (a) b (c)) Z 3 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 99 0 0";
+        let stat = "7 (a) b (c)) Z 3 5 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 99 0 0";
         let process = parse_stat(stat).unwrap();
-        assert_eq!((process.pid, process.ppid, process.start_time), (7, 3, 99));
+        assert_eq!((process.pid, process.ppid, process.group), (7, 3, 5));
+        assert_eq!(process.start_time, 99);
         assert_eq!(process.name, "a) b (c)");
         assert!(process.zombie);
         assert!(parse_stat("7 (a").is_none());
