@@ -1,1 +1,105 @@
-//! The conformance suite of the store ports.
+//! The conformance suite of the store ports: what every engine must do, stated as cases
+//! that any engine can be handed to.
+//!
+//! An engine's tests say `dialtone_store::conformance_suite!(make)`, where `make` is an
+//! async function that gives an empty store and whatever must outlive it. Each case
+//! becomes one test. Cases panic where the engine is wrong; they need a Tokio runtime.
+
+mod apply;
+mod batches;
+mod claims;
+mod differential;
+mod fixture;
+mod idempotency;
+mod intake;
+mod isolation;
+mod misc;
+mod outbox;
+mod selectors;
+mod stream;
+mod transitions;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::Store;
+
+pub use differential::{Walk, compare};
+
+/// One case, over an empty store.
+pub type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+macro_rules! cases {
+    ($d:tt $($module:ident::$name:ident)+) => {
+        /// Every case with its name.
+        pub const CASES: &[(&str, Case)] = &[
+            $((stringify!($name), |store| Box::pin($module::$name(store))),)+
+        ];
+
+        /// Expands to one Tokio test per case. The argument is an async function without
+        /// parameters that gives `(Arc<dyn Store>, guard)`.
+        #[macro_export]
+        macro_rules! conformance_suite {
+            ($d make:path) => {
+                $(
+                    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                    async fn $name() {
+                        let (store, _guard) = $d make().await;
+                        $crate::conformance::run(stringify!($name), store).await;
+                    }
+                )+
+            };
+        }
+    };
+}
+
+cases! { $
+    transitions::every_transition_is_made_exactly_where_it_is_expected
+    transitions::a_stale_change_leaves_no_trace
+    transitions::a_lease_epoch_fences
+    transitions::an_attempt_is_given_back
+    transitions::the_call_log_keeps_what_a_patch_does_not_name
+    apply::answers_come_in_order
+    apply::one_of_many_racing_changes_wins
+    apply::a_batch_moves_only_from_where_it_is
+    apply::times_of_a_batch_are_set_once
+    apply::commits_are_announced
+    claims::claims_take_the_earliest_first
+    claims::claims_begin_attempts
+    claims::claims_need_a_claimable_batch
+    claims::nothing_is_claimed_twice
+    claims::a_retried_entry_is_claimed_when_its_time_comes
+    intake::a_loading_batch_is_invisible
+    intake::an_entry_that_is_there_stays
+    intake::entries_are_added_only_while_loading
+    intake::a_batch_is_created_once
+    idempotency::a_key_answers_with_its_first_batch
+    idempotency::one_of_many_racing_accepts_wins
+    idempotency::a_failed_accept_takes_no_key
+    batches::lists_are_in_order
+    batches::figures_are_of_one_moment
+    stream::events_fold_to_the_figures
+    stream::heartbeats_are_not_recorded
+    stream::events_are_read_in_pages
+    selectors::entries_are_read_in_pages
+    selectors::a_call_is_found_by_its_attempt
+    selectors::deadlines_come_in_order
+    selectors::the_next_due_time_is_the_earliest_ahead
+    outbox::items_are_in_the_commit_of_their_change
+    outbox::items_are_handed_out_until_done
+    isolation::another_tenant_sees_nothing
+    isolation::another_tenant_changes_nothing
+    misc::a_report_is_written_once
+    misc::epochs_rise
+    misc::the_demo_tenant_is_seeded_once
+    differential::a_random_walk_agrees_with_memory
+}
+
+/// Runs the case called `name`.
+///
+/// # Panics
+/// If there is none, or if the engine fails it.
+pub async fn run(name: &str, store: Arc<dyn Store>) {
+    let case = CASES.iter().find(|(known, _)| *known == name).expect("a case of this name");
+    case.1(store).await;
+}

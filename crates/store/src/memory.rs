@@ -338,12 +338,10 @@ impl BatchStore for MemoryStore {
         idempotency: Option<Idempotency>,
     ) -> Result<Accepted, StoreError> {
         self.write(|state| {
-            if let Some(new) = &idempotency {
-                let key = (tenant.clone(), new.key.clone());
-                if let Some((batch, request_hash)) = state.keys.get(&key).cloned() {
-                    return Ok(Accepted::Replayed { batch, request_hash });
-                }
-                state.keys.insert(key, (batch.clone(), new.request_hash.clone()));
+            let key = idempotency.as_ref().map(|new| (tenant.clone(), new.key.clone()));
+            if let Some((batch, request_hash)) = key.as_ref().and_then(|key| state.keys.get(key)) {
+                let (batch, request_hash) = (batch.clone(), request_hash.clone());
+                return Ok(Accepted::Replayed { batch, request_hash });
             }
             let change = BatchTransition {
                 tenant: tenant.clone(),
@@ -353,10 +351,13 @@ impl BatchStore for MemoryStore {
                 reason: None,
                 at,
             };
-            match state.apply_batch(&change) {
-                Applied::Applied { .. } => Ok(Accepted::Accepted),
-                Applied::Stale => Err(StoreError::Corrupt(format!("{batch} is not loading"))),
+            if !state.apply_batch(&change).is_applied() {
+                return Err(StoreError::Corrupt(format!("{batch} is not loading")));
             }
+            if let (Some(key), Some(new)) = (key, idempotency) {
+                state.keys.insert(key, (batch.clone(), new.request_hash));
+            }
+            Ok(Accepted::Accepted)
         })
     }
 
