@@ -1,0 +1,336 @@
+//! The conformance suite notices broken engines: each flaw planted here fails at least
+//! one case, and the same engine without a flaw fails none.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use dialtone_clock::Timestamp;
+use dialtone_contract::{BatchId, BatchState, EntryKey, TenantId};
+use dialtone_store::conformance::CASES;
+use dialtone_store::memory::MemoryStore;
+use dialtone_store::{
+    Accepted, Applied, BatchRow, BatchStore, CallRow, Change, ClaimDue, Directory, EntryRow,
+    EventRow, Idempotency, NewBatch, NewEntry, Outbox, OutboxRow, StoreError, Transition,
+};
+use tokio::sync::watch;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Flaw {
+    None,
+    /// The attempt is not compared.
+    AnyAttempt,
+    /// The state is not compared.
+    AnyState,
+    /// The lease epoch is not compared.
+    AnyEpoch,
+    /// The state of the batch is not compared.
+    AnyBatchState,
+    /// Claims look at no batch state.
+    AnyClaimable,
+    /// Claims take one entry more than asked for.
+    OverClaim,
+    /// What shall leave is forgotten.
+    NoOutbox,
+    /// What was handed out is gone.
+    AtMostOnce,
+    /// Dials are not counted.
+    NoDials,
+    /// Call logs are not written.
+    NoCalls,
+    /// Idempotency keys are forgotten.
+    NoKeys,
+    /// Every report is said to be the first.
+    ManyReports,
+    /// Deadlines are found one second late.
+    LateDeadlines,
+    /// Pages begin one entry too early.
+    OverlappingPages,
+    /// What a tenant has, all have.
+    AnyTenant,
+}
+
+const FLAWS: &[Flaw] = &[
+    Flaw::AnyAttempt,
+    Flaw::AnyState,
+    Flaw::AnyEpoch,
+    Flaw::AnyBatchState,
+    Flaw::AnyClaimable,
+    Flaw::OverClaim,
+    Flaw::NoOutbox,
+    Flaw::AtMostOnce,
+    Flaw::NoDials,
+    Flaw::NoCalls,
+    Flaw::NoKeys,
+    Flaw::ManyReports,
+    Flaw::LateDeadlines,
+    Flaw::OverlappingPages,
+    Flaw::AnyTenant,
+];
+
+/// The memory engine with one flaw.
+struct Broken {
+    inner: MemoryStore,
+    flaw: Flaw,
+}
+
+impl Broken {
+    fn is(&self, flaw: Flaw) -> bool {
+        self.flaw == flaw
+    }
+
+    /// The change as a broken engine understands it: what it does not compare is made to
+    /// fit.
+    async fn misread(&self, change: &Change) -> Result<Change, StoreError> {
+        match change {
+            Change::Entry(change) => Ok(Change::Entry(self.misread_entry(change).await?)),
+            Change::Batch(change) => {
+                let mut change = change.clone();
+                let found = self.inner.batch(&change.tenant, &change.batch).await?;
+                if let Some(found) = found.filter(|_| self.is(Flaw::AnyBatchState)) {
+                    change.from = found.state;
+                }
+                Ok(Change::Batch(change))
+            }
+        }
+    }
+
+    async fn misread_entry(&self, change: &Transition) -> Result<Transition, StoreError> {
+        let mut change = change.clone();
+        let (key, tenant) = (&change.key, &change.tenant);
+        let page = self.inner.entries(tenant, &key.batch, key.seq - 1, 1).await?;
+        let Some((entry, _)) = page.into_iter().find(|(entry, _)| entry.key == *key) else {
+            return Ok(change);
+        };
+        match self.flaw {
+            Flaw::AnyAttempt => {
+                change.attempt = entry.attempt;
+                change.new_attempt = change.new_attempt.min(entry.attempt);
+            }
+            Flaw::AnyState => {
+                change.from = entry.state;
+                change.from_outcome = entry.outcome;
+            }
+            Flaw::AnyEpoch => change.lease_epoch = None,
+            Flaw::NoOutbox => change.outbox.clear(),
+            Flaw::NoDials => change.dial = false,
+            Flaw::NoCalls => change.call = dialtone_store::CallPatch::default(),
+            _ => {}
+        }
+        Ok(change)
+    }
+}
+
+#[async_trait]
+impl BatchStore for Broken {
+    async fn create_batch(&self, new: NewBatch) -> Result<(), StoreError> {
+        self.inner.create_batch(new).await
+    }
+
+    async fn add_entries(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        entries: &[NewEntry],
+    ) -> Result<(), StoreError> {
+        self.inner.add_entries(tenant, batch, entries).await
+    }
+
+    async fn accept_batch(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        at: Timestamp,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Accepted, StoreError> {
+        let idempotency = idempotency.filter(|_| !self.is(Flaw::NoKeys));
+        self.inner.accept_batch(tenant, batch, at, idempotency).await
+    }
+
+    async fn accepted_under(
+        &self,
+        tenant: &TenantId,
+        key: &str,
+    ) -> Result<Option<(BatchId, String)>, StoreError> {
+        self.inner.accepted_under(tenant, key).await
+    }
+
+    async fn apply(&self, changes: &[Change]) -> Result<Vec<Applied>, StoreError> {
+        let mut answers = Vec::new();
+        for change in changes {
+            let change = self.misread(change).await?;
+            answers.extend(self.inner.apply(&[change]).await?);
+        }
+        Ok(answers)
+    }
+
+    async fn claim_due(&self, mut claim: ClaimDue) -> Result<Vec<EntryRow>, StoreError> {
+        if self.is(Flaw::AnyClaimable) {
+            claim.claimable = BatchState::ALL;
+        }
+        claim.limit += u32::from(self.is(Flaw::OverClaim));
+        self.inner.claim_due(claim).await
+    }
+
+    async fn batch(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+    ) -> Result<Option<BatchRow>, StoreError> {
+        self.inner.batch(tenant, batch).await
+    }
+
+    async fn batches(&self, tenant: &TenantId, limit: u32) -> Result<Vec<BatchRow>, StoreError> {
+        if self.is(Flaw::AnyTenant) {
+            return self.inner.batches_in(BatchState::ALL).await;
+        }
+        self.inner.batches(tenant, limit).await
+    }
+
+    async fn batches_in(&self, states: &[BatchState]) -> Result<Vec<BatchRow>, StoreError> {
+        self.inner.batches_in(states).await
+    }
+
+    async fn call(
+        &self,
+        tenant: &TenantId,
+        key: &EntryKey,
+        attempt: u32,
+    ) -> Result<Option<(EntryRow, CallRow)>, StoreError> {
+        self.inner.call(tenant, key, attempt).await
+    }
+
+    async fn entries(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<(EntryRow, Vec<CallRow>)>, StoreError> {
+        let early = u32::from(self.is(Flaw::OverlappingPages) && after > 5);
+        self.inner.entries(tenant, batch, after - early, limit).await
+    }
+
+    async fn due_deadlines(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(EntryRow, CallRow)>, StoreError> {
+        let late = std::time::Duration::from_secs(u64::from(self.is(Flaw::LateDeadlines)));
+        self.inner.due_deadlines(now - late, limit).await
+    }
+
+    async fn next_due(
+        &self,
+        now: Timestamp,
+        claimable: &[BatchState],
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.next_due(now, claimable).await
+    }
+
+    async fn events(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<EventRow>, StoreError> {
+        self.inner.events(tenant, batch, after, limit).await
+    }
+
+    async fn put_report(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        report: &str,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let first = self.inner.put_report(tenant, batch, report, at).await?;
+        Ok(first || self.is(Flaw::ManyReports))
+    }
+
+    async fn reports(&self, tenant: &TenantId, batch: &BatchId) -> Result<Vec<String>, StoreError> {
+        self.inner.reports(tenant, batch).await
+    }
+
+    async fn next_epoch(&self) -> Result<u64, StoreError> {
+        self.inner.next_epoch().await
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes()
+    }
+}
+
+#[async_trait]
+impl Outbox for Broken {
+    async fn due_outbox(
+        &self,
+        now: Timestamp,
+        again_at: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
+        let due = self.inner.due_outbox(now, again_at, limit).await?;
+        if self.is(Flaw::AtMostOnce) {
+            let ids: Vec<i64> = due.iter().map(|row| row.id).collect();
+            self.inner.outbox_done(&ids).await?;
+        }
+        Ok(due)
+    }
+
+    async fn outbox_done(&self, ids: &[i64]) -> Result<(), StoreError> {
+        self.inner.outbox_done(ids).await
+    }
+}
+
+#[async_trait]
+impl Directory for Broken {
+    async fn seed_demo(&self) -> Result<(), StoreError> {
+        self.inner.seed_demo().await
+    }
+
+    async fn has_voice(&self, tenant: &TenantId, voice: &str) -> Result<bool, StoreError> {
+        self.inner.has_voice(tenant, voice).await
+    }
+
+    async fn has_user(&self, tenant: &TenantId, user: i64) -> Result<bool, StoreError> {
+        self.inner.has_user(tenant, user).await
+    }
+}
+
+/// The cases that an engine with this flaw fails.
+async fn failed(flaw: Flaw) -> Vec<&'static str> {
+    let mut failed = Vec::new();
+    for (name, case) in CASES {
+        let store = Arc::new(Broken { inner: MemoryStore::new(), flaw });
+        if tokio::spawn(case(store)).await.is_err() {
+            failed.push(*name);
+        }
+    }
+    failed
+}
+
+#[tokio::test]
+async fn an_engine_without_a_flaw_fails_no_case() {
+    assert_eq!(failed(Flaw::None).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn every_flaw_fails_some_case() {
+    let mut missed = Vec::new();
+    for flaw in FLAWS {
+        if failed(*flaw).await.is_empty() {
+            missed.push(flaw);
+        }
+    }
+    assert!(missed.is_empty(), "the suite did not notice {missed:?}");
+}
+
+/// The two flaws that matter most, each by the case that is there for it.
+#[tokio::test]
+async fn the_guards_are_held_by_name() {
+    let attempts = failed(Flaw::AnyAttempt).await;
+    assert!(attempts.contains(&"a_stale_change_leaves_no_trace"), "{attempts:?}");
+    let states = failed(Flaw::AnyState).await;
+    let case = "every_transition_is_made_exactly_where_it_is_expected";
+    assert!(states.contains(&case), "{states:?}");
+}
