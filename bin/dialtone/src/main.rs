@@ -1,2 +1,36 @@
-//! Placeholder.
-fn main() {}
+//! `dialtone`: the platform's server and its offline commands.
+
+mod config;
+mod seed;
+mod serve;
+mod verify;
+
+use clap::{Parser, Subcommand};
+
+/// Voice-agent call platform.
+#[derive(Parser)]
+#[command(name = "dialtone", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API and work off batches.
+    Serve(serve::Args),
+    /// Recount every invariant of a batch from its rows.
+    Verify(verify::Args),
+    /// Make sure that tenant `demo`, its user 1 and its voice `demo` exist.
+    DemoSeed(seed::Args),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<std::process::ExitCode> {
+    dialtone_serve::logs::init("dialtone");
+    match Cli::parse().command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Verify(args) => verify::run(args).await,
+        Command::DemoSeed(args) => seed::run(args).await,
+    }
+}

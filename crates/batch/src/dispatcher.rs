@@ -48,15 +48,6 @@ pub struct DispatcherOptions {
     pub capabilities: Capabilities,
 }
 
-/// What became of one dispatch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dispatched {
-    /// LiveKit took it and that is recorded (or was outrun by the agent's claim).
-    Accepted,
-    /// LiveKit did not take it; the attempt has ended.
-    Failed,
-}
-
 /// Claims due entries, sends their dispatches, ends what is overdue, closes batches.
 ///
 /// Stateless: everything it knows it reads from the store each time, so that any number
@@ -133,13 +124,13 @@ impl Dispatcher {
             let permit = permit.expect("no more are claimed than permits are free");
             let (this, shutdown) = (Arc::clone(self), shutdown.clone());
             tasks.spawn(async move {
-                let sent = if shutdown.is_cancelled() {
-                    this.give_back(&spec, &entry).await
+                let happening = if shutdown.is_cancelled() {
+                    Happening::LeaseReturned
                 } else {
-                    this.dispatch(&spec, &entry, since).await.map(drop)
+                    this.send(&spec, &entry, since).await
                 };
                 drop(permit);
-                if let Err(error) = sent {
+                if let Err(error) = this.record(&spec, &entry, happening).await {
                     // The lease's deadline picks the entry up.
                     tracing::warn!(%error, entry.id = %entry.key.entry_id(), "dispatch not recorded");
                 }
@@ -268,42 +259,27 @@ impl Dispatcher {
         Ok(claimed)
     }
 
-    /// Sends one leased entry's dispatch to LiveKit and records the answer.
-    ///
-    /// # Errors
-    /// If the store fails; the lease's deadline picks the entry up.
-    pub async fn dispatch(
-        &self,
-        spec: &BatchSpec,
-        entry: &EntryRow,
-        since: Instant,
-    ) -> Result<Dispatched, StoreError> {
+    /// Sends one leased entry's dispatch to LiveKit, and gives what is to be recorded.
+    /// `since` is the wall time of the claim's commit.
+    pub async fn send(&self, spec: &BatchSpec, entry: &EntryRow, since: Instant) -> Happening {
         let answer = self.livekit.dispatch(&self.new_dispatch(spec, entry)).await;
         self.metrics.dispatched(since.elapsed());
-        let (happening, dispatched) = match answer {
-            Ok(dispatch_id) => (Happening::DispatchAccepted { dispatch_id }, Dispatched::Accepted),
+        match answer {
+            Ok(dispatch_id) => Happening::DispatchAccepted { dispatch_id },
             Err(error) => {
                 self.metrics.dispatch_failed();
                 tracing::warn!(%error, entry.id = %entry.key.entry_id(), "dispatch failed");
-                let reason = error.to_string();
-                (Happening::DispatchFailed { reason }, Dispatched::Failed)
+                Happening::DispatchFailed { reason: error.to_string() }
             }
-        };
-        self.record(spec, entry, happening).await?;
-        Ok(dispatched)
-    }
-
-    /// Gives a lease back whose dispatch has not been sent.
-    ///
-    /// # Errors
-    /// If the store fails; the lease's deadline picks the entry up.
-    pub async fn give_back(&self, spec: &BatchSpec, entry: &EntryRow) -> Result<(), StoreError> {
-        self.record(spec, entry, Happening::LeaseReturned).await
+        }
     }
 
     /// Records what happened to a lease that this dispatcher holds. Nothing to do if the
     /// entry has moved on: an agent's claim can outrun LiveKit's answer.
-    async fn record(
+    ///
+    /// # Errors
+    /// If the store fails; the lease's deadline picks the entry up.
+    pub async fn record(
         &self,
         spec: &BatchSpec,
         entry: &EntryRow,

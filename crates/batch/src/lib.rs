@@ -20,7 +20,7 @@ mod status;
 mod verify;
 
 pub use calls::{CallError, Calls};
-pub use dispatcher::{Dispatched, Dispatcher, DispatcherOptions};
+pub use dispatcher::{Dispatcher, DispatcherOptions};
 pub use intake::{Intake, IntakeError, Triggered};
 pub use metrics::BatchMetrics;
 pub use outbox::OutboxSender;

@@ -58,7 +58,9 @@ impl OutboxSender {
         let now = self.clock.now();
         let again_at = now + self.clock.scale().product(AGAIN);
         let due = self.store.due_outbox(now, again_at, BATCH).await?;
-        let sends = due.iter().map(|row| async { self.send(row).await.then_some(row.id) });
+        // Owned rows: a borrowed one would make this future refuse to be spawned.
+        let sends =
+            due.into_iter().map(|row| async move { self.send(&row).await.then_some(row.id) });
         let sent = futures_util::stream::iter(sends).buffer_unordered(AT_ONCE);
         let done: Vec<i64> = sent.filter_map(std::future::ready).collect().await;
         if !done.is_empty() {

@@ -1,0 +1,128 @@
+//! What the environment says: LiveKit, the platform's secret, the timeline.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use dialtone_auth::Secret;
+use dialtone_auth::livekit::ApiKey;
+use dialtone_clock::{Clock, ScaledClock, Timeline};
+
+/// Bytes of a platform secret that is made here, before they are written as hex.
+const SECRET_BYTES: usize = 32;
+
+/// A secret from `NAME`, or from the file that `NAME_FILE` names.
+pub fn secret(name: &str) -> anyhow::Result<Option<Secret>> {
+    if let Ok(value) = std::env::var(name) {
+        return Ok(Some(Secret::new(value)));
+    }
+    let Ok(path) = std::env::var(format!("{name}_FILE")) else { return Ok(None) };
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("{name}_FILE names `{path}`, which cannot be read"))?;
+    Ok(Some(Secret::new(text.trim())))
+}
+
+/// The LiveKit API key: from the environment, or the development pair if the server is
+/// on this machine.
+pub fn livekit_key(url: &str) -> anyhow::Result<ApiKey> {
+    let key = std::env::var("LIVEKIT_API_KEY").ok();
+    match (key, secret("LIVEKIT_API_SECRET")?) {
+        (Some(key), Some(secret)) => Ok(ApiKey { key, secret }),
+        (None, None) if is_loopback(url) => Ok(ApiKey::dev()),
+        _ => bail!(
+            "LIVEKIT_API_KEY and LIVEKIT_API_SECRET are both needed for `{url}`; \
+             the development pair is used on loopback only"
+        ),
+    }
+}
+
+fn is_loopback(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    };
+    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+/// The platform's secret: `DIALTONE_SECRET`, or `<data-dir>/secret`, made on first use.
+pub fn platform_secret(data_dir: &Path) -> anyhow::Result<Secret> {
+    if let Some(secret) = secret("DIALTONE_SECRET")? {
+        return Ok(secret);
+    }
+    let path = data_dir.join("secret");
+    match std::fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => return Ok(Secret::new(text.trim())),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+    let secret = random_hex()?;
+    write_private(&path, &secret).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Secret::new(secret))
+}
+
+fn random_hex() -> anyhow::Result<String> {
+    use std::io::Read as _;
+    let mut bytes = [0; SECRET_BYTES];
+    let mut source = std::fs::File::open("/dev/urandom").context("cannot open /dev/urandom")?;
+    source.read_exact(&mut bytes).context("cannot read /dev/urandom")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    let mut file = options.open(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
+}
+
+/// The clock on the run's timeline.
+pub fn clock() -> anyhow::Result<Arc<dyn Clock>> {
+    Ok(Arc::new(ScaledClock::new(Timeline::from_env()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_told_from_the_host_alone() {
+        for url in
+            ["http://127.0.0.1:7880", "ws://localhost", "http://[::1]:7880/", "http://127.0.0.1"]
+        {
+            assert!(is_loopback(url), "{url}");
+        }
+        for url in ["https://x.livekit.cloud", "http://127.0.0.1.evil.test", "http://10.0.0.1:7880"]
+        {
+            assert!(!is_loopback(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_secret_is_made_once_and_private() {
+        let dir = std::env::temp_dir().join(format!("dialtone-secret-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a temporary folder");
+        let first = platform_secret(&dir).expect("made");
+        let second = platform_secret(&dir).expect("read");
+        assert_eq!(first.expose(), second.expose());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::metadata(dir.join("secret")).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        std::fs::remove_dir_all(&dir).expect("removed");
+    }
+}

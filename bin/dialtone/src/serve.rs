@@ -1,0 +1,161 @@
+//! `dialtone serve`: the API and the dispatcher in one process, over the embedded store.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use dialtone_api::Api;
+use dialtone_auth::{Capabilities, Secret};
+use dialtone_batch::{BatchMetrics, Calls, Dispatcher, DispatcherOptions, Intake, OutboxSender};
+use dialtone_clock::Clock;
+use dialtone_livekit::{LiveKit, RealLiveKit};
+use dialtone_serve::address_file::{self, AddressFile};
+use dialtone_serve::health::Health;
+use dialtone_serve::{Limits, ListenArgs, listen, serve, shutdown_signal};
+use dialtone_store::{Directory as _, Store};
+use dialtone_store_sqlite::SqliteStore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config;
+
+/// Name of the API's listener in `--listen-fd`.
+const LISTENER: &str = "api";
+
+/// Arguments of `serve`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// What this process does.
+    #[arg(long, value_delimiter = ',', default_value = "api,dispatcher")]
+    roles: Vec<Role>,
+    /// Folder with the embedded store; made if it does not exist.
+    #[arg(long, default_value = "data")]
+    data_dir: PathBuf,
+    /// Address to listen on.
+    #[arg(long, default_value_t = Ipv4Addr::LOCALHOST.into())]
+    bind: IpAddr,
+    /// Port of the API; 0 takes a free one.
+    #[arg(long, default_value_t = 8000)]
+    api_port: u16,
+    /// Inherited listener, `api=DESCRIPTOR`.
+    #[arg(long, value_name = "NAME=N")]
+    listen_fd: Vec<String>,
+    /// File to write the address to, as one line of JSON.
+    #[arg(long, value_name = "PATH")]
+    address_file: Option<PathBuf>,
+    /// LiveKit server.
+    #[arg(long, env = "LIVEKIT_URL", default_value = "http://127.0.0.1:7880")]
+    livekit_url: String,
+    /// Base URL of the API as agents reach it; by default the address it listens on.
+    #[arg(long, env = "MAIN_API_BASE_URL")]
+    public_url: Option<String>,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Role {
+    /// Serves HTTP.
+    Api,
+    /// Works off batches.
+    Dispatcher,
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let shutdown = shutdown_signal();
+    let clock = config::clock()?;
+    let key = config::livekit_key(&args.livekit_url)?;
+    let sqlite = Arc::new(SqliteStore::open(&args.data_dir, Arc::clone(&clock))?);
+    sqlite.seed_demo().await?;
+    let secret = config::platform_secret(&args.data_dir)?;
+    let listener = listen(
+        LISTENER,
+        &ListenArgs {
+            bind: args.bind,
+            port: args.api_port,
+            listen_fd: args.listen_fd.clone(),
+            auth_configured: false,
+        },
+    )?;
+    let url = format!("http://{}", listener.local_addr()?);
+    if let Some(path) = &args.address_file {
+        let urls = BTreeMap::from([(LISTENER.to_owned(), url.clone())]);
+        address_file::write(path, &AddressFile::of_this_process(urls))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let health = Health::start();
+    let livekit = Arc::new(RealLiveKit::new(&args.livekit_url, &key));
+    let store: Arc<dyn Store> = sqlite.clone();
+    let parts = Parts { store, livekit, clock, health: health.clone(), secret };
+    let metrics = parts.metrics();
+    let tasks = TaskTracker::new();
+    if args.roles.contains(&Role::Dispatcher) {
+        let api_url = args.public_url.clone().unwrap_or_else(|| url.clone());
+        parts.start_dispatcher(api_url, metrics.clone(), &tasks, &shutdown).await?;
+    }
+    let mut router = health.routes();
+    if args.roles.contains(&Role::Api) {
+        router = router.merge(dialtone_api::routes(parts.api(metrics)));
+    }
+    let router = health.observe(router);
+    tracing::info!(url, livekit = args.livekit_url, data = %args.data_dir.display(), "serving");
+    let drained = serve(listener, router, Limits::default(), shutdown.clone()).await?;
+    shutdown.cancel();
+    tasks.close();
+    tasks.wait().await;
+    tracing::info!(accepted = drained.accepted, cut = drained.cut, "stopped");
+    drop(parts);
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Parts {
+    store: Arc<dyn Store>,
+    livekit: Arc<dyn LiveKit>,
+    clock: Arc<dyn Clock>,
+    health: Health,
+    secret: Secret,
+}
+
+impl Parts {
+    fn metrics(&self) -> BatchMetrics {
+        BatchMetrics::register(&mut self.health.registry())
+    }
+
+    fn api(&self, metrics: BatchMetrics) -> Api {
+        let (store, clock) = (&self.store, &self.clock);
+        Api {
+            intake: Intake::new(Arc::clone(store), Arc::clone(clock)),
+            calls: Calls::new(Arc::clone(store), Arc::clone(clock), metrics),
+            store: Arc::clone(store),
+            capabilities: Capabilities::new(&self.secret),
+        }
+    }
+
+    async fn start_dispatcher(
+        &self,
+        api_url: String,
+        metrics: BatchMetrics,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let (store, livekit, clock) = (&self.store, &self.livekit, &self.clock);
+        let capabilities = Capabilities::new(&self.secret);
+        let dispatcher = Dispatcher::new(
+            Arc::clone(store),
+            Arc::clone(livekit),
+            Arc::clone(clock),
+            DispatcherOptions { api_url, capabilities },
+            metrics,
+        )
+        .await?;
+        // The data directory is locked: no other server can be loading a batch.
+        dispatcher.discard_unfinished_loads().await?;
+        tasks.spawn(dispatcher.run(shutdown.clone()));
+        let outbox = OutboxSender::new(Arc::clone(store), Arc::clone(livekit), Arc::clone(clock));
+        tasks.spawn(outbox.run(shutdown.clone()));
+        Ok(())
+    }
+}
