@@ -17,6 +17,8 @@ mod open;
 mod reader;
 mod sql;
 mod store;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use open::{DB_FILE, LOCK_FILE, OpenError};
