@@ -22,6 +22,8 @@ const REQUEST: Duration = Duration::from_secs(5);
 /// Wire time in which a claim or a callback is tried again; the platform's own
 /// deadlines cover what lasts longer.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Heartbeats that the platform waits for before it gives a call up.
+const BEATS_PER_LEASE: u32 = 3;
 /// First pause between two tries; doubles.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause between two tries.
@@ -93,11 +95,17 @@ impl Call<'_> {
 
     async fn talk(&self, lasts: Duration, end: ReportedStatus, outcome: Outcome) -> JobResult {
         let request = ClaimRequest { claimer: Some(self.job.job_id.clone()) };
+        let asked = Instant::now();
         let claim: ClaimResponse = match self.post(&self.path("claim"), &request).await {
             Ok(claim) => claim,
             Err(error) => return self.not_ours(&error),
         };
-        let over = Instant::now() + Duration::from_millis(claim.budget_ms);
+        let beat = Duration::from_millis(claim.heartbeat_ms.max(1));
+        // An answer older than the heartbeat lease grants nothing any more.
+        if asked.elapsed() > beat * BEATS_PER_LEASE {
+            return Err(JobFailure::new("the dial claim was answered too late to ring"));
+        }
+        let over = asked + Duration::from_millis(claim.budget_ms);
         let answered = end == ReportedStatus::Ended;
         let state = if answered {
             self.status(ReportedStatus::InCall).await?;
@@ -105,7 +113,6 @@ impl Call<'_> {
         } else {
             HeartbeatState::Ringing
         };
-        let beat = Duration::from_millis(claim.heartbeat_ms.max(1));
         let talk = async {
             tokio::select! {
                 () = sleep(lasts) => true,
