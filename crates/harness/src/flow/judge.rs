@@ -1,0 +1,256 @@
+//! What a finished batch must look like. Pure: from counts to answers.
+
+use dialtone_contract::wire::{BatchStatus, OutcomeMode};
+use dialtone_contract::{ErrorCode, Outcome, OutcomeWeights, PlannedOutcome};
+
+use crate::event::TableRow;
+use crate::failure::Failure;
+use crate::tally::Tally;
+
+/// Half the width of the 99 % band of a normal distribution, in standard deviations.
+const SIGMAS_99: f64 = 2.576;
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The mix.
+    pub mix: OutcomeWeights,
+    /// Whether the mix is kept exactly.
+    pub mode: OutcomeMode,
+    /// Attempts that an entry may take.
+    pub attempts_max: u32,
+}
+
+/// From and to, both possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Band {
+    /// Lowest count.
+    pub low: u64,
+    /// Highest count.
+    pub high: u64,
+}
+
+impl Band {
+    const fn exactly(n: u64) -> Self {
+        Self { low: n, high: n }
+    }
+
+    /// Where 99 % of such sums lie, by normal approximation with half a count for its steps.
+    fn around(mean: f64, variance: f64) -> Self {
+        let half = SIGMAS_99 * variance.max(0.0).sqrt() + 0.5;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "not negative, and below a hundred million"
+        )]
+        let whole = |x: f64| x.max(0.0) as u64;
+        // A certain sum has no band.
+        if variance <= 0.0 {
+            return Self::exactly(whole(mean.round()));
+        }
+        Self { low: whole((mean - half).ceil()), high: whole((mean + half).floor()) }
+    }
+
+    fn holds(self, n: u32) -> bool {
+        (self.low..=self.high).contains(&u64::from(n))
+    }
+}
+
+impl std::fmt::Display for Band {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.low == self.high {
+            write!(f, "{}", self.low)
+        } else {
+            write!(f, "{}-{}", self.low, self.high)
+        }
+    }
+}
+
+/// What the counts must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Entries that complete.
+    pub completed: Band,
+    /// Entries whose agent reports a failure.
+    pub failed: Band,
+    /// Entries that nobody claims.
+    pub unclaimed: Band,
+    /// Attempts of all entries.
+    pub attempts: Band,
+}
+
+impl Asked {
+    /// What the counts must be for this.
+    pub fn expected(self) -> Expected {
+        match self.mode {
+            OutcomeMode::Exact => self.exact(),
+            OutcomeMode::Weighted => self.weighted(),
+        }
+    }
+
+    fn exact(self) -> Expected {
+        let OutcomeWeights { completed, failed, stuck, dropped } = self.mix;
+        let unclaimed = u64::from(stuck) + u64::from(dropped);
+        let dials = u64::from(completed) + u64::from(failed);
+        Expected {
+            completed: Band::exactly(completed.into()),
+            failed: Band::exactly(failed.into()),
+            unclaimed: Band::exactly(unclaimed),
+            attempts: Band::exactly(dials + unclaimed * u64::from(self.attempts_max)),
+        }
+    }
+
+    /// Every attempt draws anew, so an entry that nobody claims has further chances.
+    fn weighted(self) -> Expected {
+        let entries = f64::from(u32::try_from(self.mix.total()).unwrap_or(u32::MAX));
+        let share = |n: u32| f64::from(n) / entries;
+        let unclaimed = share(self.mix.stuck) + share(self.mix.dropped);
+        // Chance that an entry sees its attempt k+1: every one before went unclaimed.
+        let reach: Vec<f64> = (0..self.attempts_max)
+            .scan(1.0, |p, _| Some(std::mem::replace(p, *p * unclaimed)))
+            .collect();
+        let tries: f64 = reach.iter().sum();
+        let square: f64 = reach.iter().zip(0_u32..).map(|(p, k)| f64::from(2 * k + 1) * p).sum();
+        let binomial = |p: f64| Band::around(entries * p, entries * p * (1.0 - p));
+        Expected {
+            completed: binomial(share(self.mix.completed) * tries),
+            failed: binomial(share(self.mix.failed) * tries),
+            unclaimed: binomial(unclaimed.powi(self.attempts_max.try_into().unwrap_or(i32::MAX))),
+            attempts: Band::around(entries * tries, entries * (square - tries * tries)),
+        }
+    }
+}
+
+/// Whether the entries ended as planned.
+pub fn counts(asked: Asked, tally: &Tally) -> Result<String, Failure> {
+    let wrong = |message: String| Failure::new(ErrorCode::WrongCounts, message);
+    if u64::from(tally.entries) != asked.mix.total() {
+        let message = format!("{} entries, {} were asked for", tally.entries, asked.mix.total());
+        return Err(wrong(message));
+    }
+    if asked.mode == OutcomeMode::Exact {
+        if tally.planned() != asked.mix {
+            let message = format!("planned {}, asked for {}", mix(tally.planned()), mix(asked.mix));
+            return Err(wrong(message));
+        }
+        if tally.wrong.count > 0 {
+            let message = format!("{} entries did not end as planned", tally.wrong.count);
+            return Err(wrong(message).evidence(tally.wrong.told()));
+        }
+        return Ok(format!("{} entries ended as planned", tally.entries));
+    }
+    let expected = asked.expected();
+    let off: Vec<String> = [
+        (Outcome::Completed, expected.completed),
+        (Outcome::Failed, expected.failed),
+        (Outcome::TimeoutUnclaimed, expected.unclaimed),
+    ]
+    .into_iter()
+    .filter(|(outcome, band)| !band.holds(tally.ended(*outcome)))
+    .map(|(outcome, band)| {
+        format!("{outcome} is {}, 99 % of such batches have {band}", tally.ended(outcome))
+    })
+    .collect();
+    match off.first() {
+        Some(first) => Err(wrong(first.clone()).evidence(off)),
+        None => Ok(format!("{} entries, every count inside its 99 % band", tally.entries)),
+    }
+}
+
+/// Whether it took the attempts and dials that the plan takes.
+pub fn attempts(asked: Asked, tally: &Tally, status: &BatchStatus) -> Result<String, Failure> {
+    let expected = asked.expected();
+    let reported = tally.ended(Outcome::Completed) + tally.ended(Outcome::Failed);
+    let dials = match asked.mode {
+        OutcomeMode::Exact => asked.mix.completed + asked.mix.failed,
+        // Every dial ends in a report and every report needs a dial, whatever was drawn.
+        OutcomeMode::Weighted => reported,
+    };
+    let mut off = Vec::new();
+    for (name, seen) in [("attempts", status.attempts), ("attempt rows", tally.attempts)] {
+        if !expected.attempts.holds(seen) {
+            off.push(format!("{name} are {seen}, expected {}", expected.attempts));
+        }
+    }
+    for (name, seen) in [("dials", status.dials), ("claimed attempt rows", tally.dials)] {
+        if seen != dials {
+            off.push(format!("{name} are {seen}, expected {dials}"));
+        }
+    }
+    match off.first() {
+        Some(first) => Err(Failure::new(ErrorCode::WrongCounts, first.clone()).evidence(off)),
+        None => Ok(format!("{} attempts, {} dials", status.attempts, status.dials)),
+    }
+}
+
+/// Whether no deadline passed on a call that was alive.
+pub fn false_expiries(tally: &Tally) -> Result<String, Failure> {
+    let found = &tally.false_expiries;
+    if found.count == 0 {
+        return Ok("no deadline passed on a live call".to_owned());
+    }
+    let message = format!("{} attempts were given up while their agent was at work", found.count);
+    Err(Failure::new(ErrorCode::CheckFailed, message).evidence(found.told()))
+}
+
+/// Planned against final.
+pub fn table(asked: Asked, tally: &Tally) -> Vec<TableRow> {
+    let mut rows = match asked.mode {
+        OutcomeMode::Exact => exact_rows(asked.mix, tally),
+        OutcomeMode::Weighted => weighted_rows(asked.expected(), tally),
+    };
+    let expected = asked.expected();
+    rows.push(TableRow {
+        name: "all".into(),
+        planned: asked.mix.total().to_string(),
+        ended: tally.entries,
+        ended_as: String::new(),
+        attempts: Some(tally.attempts),
+        good: u64::from(tally.entries) == asked.mix.total()
+            && expected.attempts.holds(tally.attempts),
+    });
+    rows
+}
+
+fn exact_rows(mix: OutcomeWeights, tally: &Tally) -> Vec<TableRow> {
+    mix.pairs()
+        .into_iter()
+        .map(|(plan, planned)| {
+            let line = tally.line(plan);
+            let ended_as =
+                if plan.claims() { String::new() } else { format!("failed ({})", plan.expected()) };
+            TableRow {
+                name: plan.to_string(),
+                planned: planned.to_string(),
+                ended: line.as_planned,
+                ended_as,
+                attempts: Some(line.attempts),
+                good: line.as_planned == planned && line.planned == planned,
+            }
+        })
+        .collect()
+}
+
+fn weighted_rows(expected: Expected, tally: &Tally) -> Vec<TableRow> {
+    [
+        (PlannedOutcome::Completed.as_str(), expected.completed, Outcome::Completed, ""),
+        (PlannedOutcome::Failed.as_str(), expected.failed, Outcome::Failed, ""),
+        ("unclaimed", expected.unclaimed, Outcome::TimeoutUnclaimed, "failed (timeout_unclaimed)"),
+    ]
+    .into_iter()
+    .map(|(name, band, outcome, ended_as)| TableRow {
+        name: name.to_owned(),
+        planned: band.to_string(),
+        ended: tally.ended(outcome),
+        ended_as: ended_as.to_owned(),
+        attempts: None,
+        good: band.holds(tally.ended(outcome)),
+    })
+    .collect()
+}
+
+/// The mix in words.
+pub fn mix(mix: OutcomeWeights) -> String {
+    let parts: Vec<String> = mix.pairs().iter().map(|(plan, n)| format!("{n} {plan}")).collect();
+    parts.join(" + ")
+}

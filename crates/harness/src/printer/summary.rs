@@ -1,0 +1,121 @@
+//! What came of the run: the ruler, one Summary line, the table, where to look.
+
+use std::fmt::Write;
+
+use dialtone_contract::Verdict;
+
+use super::line::{plural, status};
+use super::{Style, Tone, Verbosity};
+use crate::envelope::{CheckStatus, Envelope};
+use crate::event::TableRow;
+use crate::span;
+
+/// Everything after the last check.
+pub(super) fn summary(
+    style: Style,
+    verbosity: Verbosity,
+    envelope: &Envelope,
+    table: &str,
+    folder: Option<&str>,
+) -> String {
+    let mut text = String::new();
+    if verbosity > Verbosity::Quiet {
+        let _ = writeln!(text, "{}", style.ruler());
+    }
+    text.push_str(&verdict(style, envelope));
+    if verbosity == Verbosity::Quiet {
+        return text;
+    }
+    text.push_str(table);
+    if !envelope.invariants.is_empty() {
+        text.push_str(&invariants(style, envelope));
+    }
+    if verbosity == Verbosity::Verbose {
+        for (name, value) in envelope.metrics.iter() {
+            text.push_str(&status(style, Tone::Plain, "metric", &format!("{name} {value}")));
+        }
+    }
+    if let Some(folder) = folder {
+        text.push_str(&status(style, Tone::Bold, "Run folder", folder));
+    }
+    text
+}
+
+fn verdict(style: Style, envelope: &Envelope) -> String {
+    let (word, tone) = match envelope.verdict {
+        Verdict::Passed => ("passed", Tone::Good),
+        Verdict::Failed => ("failed", Tone::Bad),
+        Verdict::Skipped => ("skipped", Tone::Warn),
+        Verdict::Error => ("error", Tone::Bad),
+        Verdict::Interrupted => ("interrupted", Tone::Warn),
+    };
+    let counts: Vec<String> = [
+        (CheckStatus::Passed, "passed"),
+        (CheckStatus::Failed, "failed"),
+        (CheckStatus::Skipped, "skipped"),
+        (CheckStatus::NotRun, "not run"),
+    ]
+    .into_iter()
+    .map(|(status, word)| (envelope.count(status), word))
+    .filter(|(n, word)| *n > 0 || *word == "passed")
+    .map(|(n, word)| format!("{n} {word}"))
+    .collect();
+    let mut text = format!(
+        "[{:>8.3}s] {} {}: {}: {}",
+        envelope.wall_s,
+        envelope.command,
+        style.paint(tone, word),
+        plural(envelope.checks.len(), "check", "checks"),
+        counts.join(", ")
+    );
+    if envelope.simulated_s > 0.0 {
+        let simulated = std::time::Duration::from_secs_f64(envelope.simulated_s);
+        let _ = write!(text, "; {} simulated", span::human(simulated));
+    }
+    if envelope.exit_code != 0 {
+        let _ = write!(text, "; exit code {}", envelope.exit_code);
+    }
+    status(style, tone, "Summary", &text)
+}
+
+fn invariants(style: Style, envelope: &Envelope) -> String {
+    let names = |holds| {
+        let some = envelope.invariants.iter().filter(move |i| i.holds == holds);
+        some.map(|i| i.name.as_str()).collect::<Vec<_>>()
+    };
+    let (hold, broken) = (names(true), names(false));
+    let total = envelope.invariants.len();
+    let (tone, text) = if broken.is_empty() {
+        (Tone::Good, format!("{total}/{total} hold"))
+    } else {
+        (Tone::Bad, format!("{}/{total} hold; broken: {}", hold.len(), broken.join(", ")))
+    };
+    status(style, tone, "Invariants", &text)
+}
+
+/// Planned against final, and the figures under it.
+pub(super) fn table(style: Style, rows: &[TableRow], figures: &str) -> String {
+    let mut text = format!("{:>12} {:>11} {:>8} {:>9}\n", "", "planned", "final", "attempts");
+    for row in rows {
+        let attempts = row.attempts.map_or_else(String::new, |n| n.to_string());
+        let (tone, mark) = match (row.good, style.unicode) {
+            (true, true) => (Tone::Good, "\u{2713}"),
+            (true, false) => (Tone::Good, "ok"),
+            (false, true) => (Tone::Bad, "\u{2717}"),
+            (false, false) => (Tone::Bad, "BAD"),
+        };
+        let line = format!(
+            "{:>12} {:>11} {:>8} {attempts:>9}  {}  {}",
+            row.name,
+            row.planned,
+            row.ended,
+            style.paint(tone, mark),
+            row.ended_as
+        );
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    if !figures.is_empty() {
+        text.push_str(&status(style, Tone::Bold, "Figures", figures));
+    }
+    text
+}

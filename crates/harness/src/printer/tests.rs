@@ -1,0 +1,1 @@
+//! Every line of the grammar, as it is shown.

@@ -1,0 +1,228 @@
+//! What the entries of a test batch say, page by page: counts, attempts and everything that an
+//! invariant forbids. Holds examples, not entries, so that a million of them fit.
+
+use std::collections::BTreeMap;
+
+use dialtone_contract::wire::{AttemptView, EntryView};
+use dialtone_contract::{EntryState, Outcome, OutcomeWeights, PlannedOutcome};
+
+/// Examples that are kept of one kind of trouble.
+const EXAMPLES: usize = 10;
+
+/// Troubles of one kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Troubles {
+    /// How many there are.
+    pub count: u32,
+    /// The first of them.
+    pub examples: Vec<String>,
+}
+
+impl Troubles {
+    fn add(&mut self, example: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.examples.len() < EXAMPLES {
+            self.examples.push(example());
+        }
+    }
+
+    /// The examples, and how many more there are.
+    pub fn told(&self) -> Vec<String> {
+        let mut told = self.examples.clone();
+        let more = self.count as usize - told.len();
+        if more > 0 {
+            told.push(format!("and {more} more"));
+        }
+        told
+    }
+}
+
+/// What became of the entries of one plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// Entries with this plan.
+    pub planned: u32,
+    /// Those of them that ended as planned.
+    pub as_planned: u32,
+    /// Attempts that they took.
+    pub attempts: u32,
+}
+
+/// Everything that the entries say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally {
+    attempts_max: u32,
+    /// Entries seen.
+    pub entries: u32,
+    /// By plan.
+    pub plans: BTreeMap<PlannedOutcome, Line>,
+    /// By state.
+    pub by_state: BTreeMap<EntryState, u32>,
+    /// Ended entries by outcome.
+    pub by_outcome: BTreeMap<Outcome, u32>,
+    /// Attempts of all entries.
+    pub attempts: u32,
+    /// Attempts whose dial was claimed.
+    pub dials: u32,
+    /// Entries that did not end as planned.
+    pub wrong: Troubles,
+    /// Attempts of entries that claim, which the platform gave up.
+    pub false_expiries: Troubles,
+    /// Entries that have not ended, or whose state and outcome contradict each other.
+    pub unsettled: Troubles,
+    /// Places in the batch that are missing or come twice.
+    pub misplaced: Troubles,
+    /// Entries with more attempts than allowed, or more dials than attempts.
+    pub overdone: Troubles,
+    /// Entries that another attempt than the current one closed, or whose attempts are not closed.
+    pub not_current: Troubles,
+}
+
+impl Tally {
+    /// Nothing seen yet; an entry may take `attempts_max` attempts.
+    pub fn new(attempts_max: u32) -> Self {
+        Self {
+            attempts_max,
+            entries: 0,
+            plans: BTreeMap::new(),
+            by_state: BTreeMap::new(),
+            by_outcome: BTreeMap::new(),
+            attempts: 0,
+            dials: 0,
+            wrong: Troubles::default(),
+            false_expiries: Troubles::default(),
+            unsettled: Troubles::default(),
+            misplaced: Troubles::default(),
+            overdone: Troubles::default(),
+            not_current: Troubles::default(),
+        }
+    }
+
+    /// Takes the next entry; they come by place in the batch.
+    pub fn add(&mut self, entry: &EntryView) {
+        self.entries += 1;
+        if entry.seq != self.entries {
+            let expected = self.entries;
+            self.misplaced.add(|| format!("entry {} where {expected} belongs", entry.seq));
+        }
+        *self.by_state.entry(entry.state).or_default() += 1;
+        if let Some(outcome) = entry.outcome.filter(|_| entry.state.is_terminal()) {
+            *self.by_outcome.entry(outcome).or_default() += 1;
+        }
+        let attempts = count(&entry.attempts);
+        self.attempts += attempts;
+        self.dials += count(entry.attempts.iter().filter(|attempt| attempt.claimed_at.is_some()));
+        if let Some(plan) = entry.planned_outcome {
+            self.add_plan(entry, plan, attempts);
+        }
+        self.add_expiries(entry);
+        self.add_invariants(entry, attempts);
+    }
+
+    fn add_plan(&mut self, entry: &EntryView, plan: PlannedOutcome, attempts: u32) {
+        let line = self.plans.entry(plan).or_default();
+        line.planned += 1;
+        line.attempts += attempts;
+        let expected = plan.expected();
+        if entry.outcome == Some(expected) && entry.state == expected.final_state() {
+            line.as_planned += 1;
+        } else {
+            self.wrong.add(|| {
+                format!(
+                    "{} was planned {plan} and ended {} ({})",
+                    entry.entry_id,
+                    entry.state,
+                    outcome(entry.outcome)
+                )
+            });
+        }
+    }
+
+    /// A deadline that passed on a call which was going to be claimed, or was.
+    fn add_expiries(&mut self, entry: &EntryView) {
+        let claims = entry.planned_outcome.is_some_and(PlannedOutcome::claims);
+        for attempt in &entry.attempts {
+            let Some(how) = ended_by_platform(attempt) else { continue };
+            if claims || how != Outcome::TimeoutUnclaimed {
+                self.false_expiries.add(|| format!("{} ended as {how}", attempt.call_id));
+            }
+        }
+    }
+
+    fn add_invariants(&mut self, entry: &EntryView, attempts: u32) {
+        let id = &entry.entry_id;
+        let settled = entry.outcome.is_some_and(|outcome| outcome.final_state() == entry.state);
+        if !settled {
+            let said = outcome(entry.outcome);
+            self.unsettled.add(|| format!("{id} is {} with outcome {said}", entry.state));
+        }
+        let dials = count(entry.attempts.iter().filter(|attempt| attempt.claimed_at.is_some()));
+        if attempts > self.attempts_max || dials > attempts {
+            let most = self.attempts_max;
+            self.overdone
+                .add(|| format!("{id} took {attempts} attempts ({most} allowed), {dials} dials"));
+        }
+        if let Some(why) = closed_wrongly(entry) {
+            self.not_current.add(|| format!("{id}: {why}"));
+        }
+    }
+
+    /// What became of the entries of one plan.
+    pub fn line(&self, plan: PlannedOutcome) -> Line {
+        self.plans.get(&plan).copied().unwrap_or_default()
+    }
+
+    /// How many entries had which plan.
+    pub fn planned(&self) -> OutcomeWeights {
+        let planned = |plan| self.line(plan).planned;
+        OutcomeWeights {
+            completed: planned(PlannedOutcome::Completed),
+            failed: planned(PlannedOutcome::Failed),
+            stuck: planned(PlannedOutcome::Stuck),
+            dropped: planned(PlannedOutcome::Dropped),
+        }
+    }
+
+    /// How many entries ended with this outcome.
+    pub fn ended(&self, outcome: Outcome) -> u32 {
+        self.by_outcome.get(&outcome).copied().unwrap_or(0)
+    }
+}
+
+/// Why the last attempt cannot be what closed the entry.
+fn closed_wrongly(entry: &EntryView) -> Option<String> {
+    for (attempt, number) in entry.attempts.iter().zip(1..) {
+        if attempt.attempt != number {
+            return Some(format!("attempt {} where {number} belongs", attempt.attempt));
+        }
+        if !attempt.state.is_closed() || attempt.ended_at.is_none() {
+            return Some(format!("attempt {number} is still {}", attempt.state));
+        }
+    }
+    let last = entry.attempts.last();
+    let claimed = last.is_some_and(|attempt| attempt.claimed_at.is_some());
+    match entry.outcome? {
+        Outcome::Completed | Outcome::Failed if !claimed => {
+            Some("the current attempt reported without a dial claim".to_owned())
+        }
+        Outcome::TimeoutUnclaimed if claimed => {
+            Some("the current attempt was claimed and ended as timeout_unclaimed".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// The timeout that ended the attempt, if one did. The reason begins with the outcome's name.
+fn ended_by_platform(attempt: &AttemptView) -> Option<Outcome> {
+    let reason = attempt.reason.as_deref()?;
+    let name = reason.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()?;
+    name.parse().ok().filter(|outcome: &Outcome| outcome.is_timeout())
+}
+
+fn outcome(outcome: Option<Outcome>) -> &'static str {
+    outcome.map_or("none", Outcome::as_str)
+}
+
+fn count<T>(items: impl IntoIterator<Item = T>) -> u32 {
+    u32::try_from(items.into_iter().count()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,238 @@
+//! The command line: nouns, verbs, and the flags that commands share.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use dialtone_contract::ErrorCode;
+use dialtone_harness::envelope::Envelope;
+use dialtone_harness::failure::Failure;
+use dialtone_harness::seed;
+use dialtone_harness::span::{self, Unit};
+
+use crate::tasks::{batch, dev, tidy};
+use crate::{console, menu};
+
+/// Developer harness of Dialtone.
+#[derive(Debug, Parser)]
+#[command(
+    name = "xtask",
+    bin_name = "cargo xtask",
+    disable_help_subcommand = true,
+    after_help = EXIT_CODES
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 passed; 1 a check failed; 2 usage; 3 not ready or died; 4 nothing tested;
+5 environment unusable, or machine too slow; 6 something was left behind; 99 threshold;
+101 build failed; 124 deadline; 130, 143 interrupted.";
+
+/// A command, whichever way it was spelled.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// A batch of simulated calls through the whole pipeline, and everything that must then hold.
+    #[command(name = "batch:test", alias = "batch-test", after_help = EXIT_CODES)]
+    BatchTest(batch::Args),
+    /// Commands about batches.
+    #[command(name = "batch", hide = true, disable_help_subcommand = true)]
+    Batch {
+        #[command(subcommand)]
+        verb: Option<BatchVerb>,
+    },
+    /// The stack on its well-known ports, until Ctrl-C.
+    #[command(after_help = EXIT_CODES)]
+    Dev(dev::Args),
+    /// The rules of the repository, checked.
+    #[command(after_help = EXIT_CODES)]
+    Tidy(tidy::Args),
+}
+
+/// The verbs of `batch`.
+#[derive(Debug, Subcommand)]
+pub enum BatchVerb {
+    /// Same as `batch:test`.
+    Test(batch::Args),
+}
+
+/// How a command says what came of it.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Result")]
+pub struct Output {
+    /// What stdout carries: text, one JSON document, or the event stream as JSON lines.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Also put result.json and junit.xml there.
+    #[arg(long, value_name = "DIR")]
+    pub report_dir: Option<PathBuf>,
+    /// A skipped check fails the run.
+    #[arg(long)]
+    pub require: bool,
+    /// A set of flags under one name: ci = plain progress and --require.
+    #[arg(long, value_enum)]
+    pub profile: Option<Profile>,
+    /// Say only the verdict and what is wrong.
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say every figure too.
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// What commands with a stack share.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Run")]
+pub struct Common {
+    #[command(flatten)]
+    pub output: Output,
+    /// Seed of everything random; drawn and printed if absent.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// How long the stack may take to be ready; a bare number is seconds.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = seconds)]
+    pub timeout: Duration,
+    /// How long the whole run may take; a bare number is seconds.
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub deadline: Option<Duration>,
+    /// Keep the data of the stack in the run folder even if everything passed.
+    #[arg(long)]
+    pub keep: bool,
+    /// Run the binaries in this folder and build nothing.
+    #[arg(long, value_name = "DIR")]
+    pub bin_dir: Option<PathBuf>,
+    /// Allow a target that is not on this machine.
+    #[arg(long)]
+    pub yes_remote: bool,
+}
+
+/// What stdout carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Text.
+    #[default]
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON document.
+    Json,
+    /// Events as JSON lines, then the document.
+    Jsonl,
+}
+
+/// A set of flags under one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    /// Plain progress, and a skipped check fails the run.
+    Ci,
+}
+
+impl Output {
+    /// Whether a skipped check fails the run.
+    pub fn requires(&self) -> bool {
+        self.require || self.profile == Some(Profile::Ci)
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    span::parse(text, Unit::Seconds)
+}
+
+/// Why a command line is not run.
+#[derive(Debug)]
+pub struct Refusal {
+    text: String,
+    /// Help is asked for and is no error.
+    help: bool,
+    /// The document, where JSON was asked for.
+    document: Option<String>,
+}
+
+impl Refusal {
+    /// Says it.
+    pub fn tell(self) -> ExitCode {
+        if self.help {
+            return console::print(&self.text, ExitCode::SUCCESS);
+        }
+        let code = console::complain(&self.text, ExitCode::from(2));
+        match self.document {
+            Some(document) => console::print(&document, code),
+            None => code,
+        }
+    }
+}
+
+/// Reads the command line; `None` asks for the menu.
+pub fn parse(args: &[OsString]) -> Result<Option<Command>, Refusal> {
+    let words: Vec<String> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    match Cli::try_parse_from(args) {
+        Ok(Cli { command: Some(Command::Batch { verb: None }) }) => {
+            Err(refusal(&words, no_verb("batch", None)))
+        }
+        Ok(Cli { command: Some(Command::Batch { verb: Some(BatchVerb::Test(args)) }) }) => {
+            Ok(Some(Command::BatchTest(args)))
+        }
+        Ok(cli) => Ok(cli.command),
+        Err(error)
+            if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
+        {
+            Err(Refusal { text: error.to_string(), help: true, document: None })
+        }
+        Err(error) => Err(refusal(&words, unknown_verb(&words).unwrap_or(error.to_string()))),
+    }
+}
+
+/// A verb that its noun does not have, in either spelling.
+fn unknown_verb(words: &[String]) -> Option<String> {
+    let first = words.get(1)?;
+    let (noun, verb) = match first.split_once(':') {
+        Some((noun, verb)) => (noun, verb),
+        None => (first.as_str(), words.get(2)?.as_str()),
+    };
+    let known = menu::verbs(noun);
+    let unknown = !known.is_empty()
+        && !verb.starts_with('-')
+        && !known.iter().any(|entry| entry.verb() == Some(verb));
+    unknown.then(|| no_verb(noun, Some(verb)))
+}
+
+fn no_verb(noun: &str, verb: Option<&str>) -> String {
+    let mut text = match verb {
+        Some(verb) => format!("error: `{noun}` has no verb `{verb}`; it has:\n"),
+        None => format!("error: `{noun}` needs a verb; it has:\n"),
+    };
+    for entry in menu::verbs(noun) {
+        text.push_str(&entry.line());
+    }
+    text
+}
+
+/// The refusal, as a document too where JSON was asked for.
+fn refusal(words: &[String], text: String) -> Refusal {
+    let json = words
+        .iter()
+        .zip(words.iter().skip(1))
+        .any(|(flag, value)| flag == "--format" && matches!(value.as_str(), "json" | "jsonl"))
+        || words.iter().any(|w| matches!(w.as_str(), "--format=json" | "--format=jsonl"));
+    let document = json.then(|| {
+        let command = match (words.get(1).map(String::as_str), words.get(2).map(String::as_str)) {
+            (Some("batch"), Some("test")) | (Some("batch-test"), _) => "batch:test",
+            (Some(command), _) => command,
+            (None, _) => "",
+        };
+        let first = text.lines().next().unwrap_or_default();
+        let message = first.strip_prefix("error: ").unwrap_or(first);
+        let failure = Failure::new(ErrorCode::Usage, message);
+        Envelope::of_failure(command, &seed::run_id(), 0, &failure).to_json()
+    });
+    Refusal { text, help: false, document }
+}
+
+#[cfg(test)]
+#[path = "cli_tests.rs"]
+mod tests;

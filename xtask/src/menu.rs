@@ -1,0 +1,62 @@
+//! `cargo xtask` alone: what there is, by group.
+
+use std::fmt::Write;
+
+/// One command of the menu.
+pub struct Entry {
+    group: &'static str,
+    /// How it is called.
+    pub name: &'static str,
+    about: &'static str,
+}
+
+/// Everything that there is. A name that is not here is not offered.
+pub const ENTRIES: &[Entry] = &[
+    Entry {
+        group: "try first",
+        name: "batch:test",
+        about: "149 simulated calls through the real pipeline",
+    },
+    Entry {
+        group: "services",
+        name: "dev",
+        about: "the stack on ports 7880 and 8000, until Ctrl-C",
+    },
+    Entry { group: "repository", name: "tidy", about: "the rules of the repository, checked" },
+];
+
+/// Column in which the names begin.
+const NAMES: usize = 14;
+/// Column in which the descriptions begin.
+const ABOUTS: usize = 14;
+
+impl Entry {
+    /// The verb of a `noun:verb`.
+    pub fn verb(&self) -> Option<&'static str> {
+        self.name.split_once(':').map(|(_, verb)| verb)
+    }
+
+    /// The entry in a list without groups.
+    pub fn line(&self) -> String {
+        format!("  {:<ABOUTS$} {}\n", self.name, self.about)
+    }
+}
+
+/// The commands of one noun.
+pub fn verbs(noun: &str) -> Vec<&'static Entry> {
+    let of_noun = |entry: &&Entry| entry.name.split_once(':').is_some_and(|(n, _)| n == noun);
+    ENTRIES.iter().filter(of_noun).collect()
+}
+
+/// The menu.
+pub fn text() -> String {
+    let mut text = String::from("cargo xtask - developer harness of Dialtone\n\n");
+    let mut last = "";
+    for entry in ENTRIES {
+        let group = if entry.group == last { "" } else { entry.group };
+        last = entry.group;
+        let _ = writeln!(text, "  {group:<NAMES$}{:<ABOUTS$} {}", entry.name, entry.about);
+    }
+    text.push_str("\n  cargo xtask COMMAND --help tells a command's flags.\n");
+    text
+}

@@ -1,0 +1,151 @@
+//! What every command with a run does around it: identity, consumers, files, exit code.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use dialtone_child::census;
+use dialtone_contract::ExitCode;
+use dialtone_harness::envelope::Envelope;
+use dialtone_harness::event::{Bus, Event, JsonDocument, JsonLines};
+use dialtone_harness::failure::Failure;
+use dialtone_harness::interrupt::Interrupt;
+use dialtone_harness::printer::{Style, Terminal, Verbosity};
+use dialtone_harness::run::{Identity, Run};
+use dialtone_harness::run_dir::{self, RunDir};
+use dialtone_harness::{report, seed};
+
+use crate::cli::{Format, Output, Profile};
+use crate::place;
+
+/// The run of this process, for the teardown after a panic.
+static RUN: OnceLock<String> = OnceLock::new();
+
+/// How long processes may take to be gone after a panic: their supervisors end them.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// A command that is going to have a run.
+pub struct Session {
+    pub identity: Identity,
+    pub bus: Bus,
+    pub interrupt: Interrupt,
+    base: PathBuf,
+    report_dir: Option<PathBuf>,
+    require: bool,
+}
+
+impl Session {
+    /// Gives the run its identity and starts to print and to listen for signals.
+    pub fn begin(command: &'static str, seed: Option<u64>, output: &Output) -> Self {
+        let identity = Identity {
+            command,
+            run_id: seed::run_id(),
+            seed: seed.unwrap_or_else(seed::seed),
+            again: String::new(),
+        };
+        RUN.get_or_init(|| identity.run_id.clone());
+        let bus = Bus::new();
+        consumers(&bus, output);
+        let interrupt = Interrupt::listen(bus.clone(), identity.run_id.clone());
+        Self {
+            identity,
+            bus,
+            interrupt,
+            base: place::base(),
+            report_dir: output.report_dir.clone(),
+            require: output.requires(),
+        }
+    }
+
+    /// Proves that there is somewhere to write, before anything is started, and kills what runs
+    /// that were themselves killed left behind.
+    pub fn prepare(&self) -> Result<(), Failure> {
+        if let Some(dir) = &self.report_dir {
+            run_dir::prove_writable(dir)?;
+        }
+        for reaped in RunDir::reap_stale(&self.base) {
+            if !reaped.killed.is_empty() {
+                let text = format!(
+                    "killed {} processes that run {} left behind",
+                    reaped.killed.len(),
+                    reaped.run
+                );
+                self.bus.emit(Event::Warning { text });
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the run folder and attaches its files.
+    pub fn open(&self, plan: &'static [&'static str]) -> Result<Run, Failure> {
+        let dir = RunDir::create(&self.base, &self.identity.run_id)?;
+        report::attach(&self.bus, &dir, self.report_dir.as_deref())?;
+        let run = Run::new(self.identity.clone(), self.bus.clone(), dir, plan);
+        Ok(run.require(self.require))
+    }
+
+    /// Ends a command that never had a run.
+    pub fn refuse(&self, failure: &Failure) -> u8 {
+        self.bus.emit(Event::failure(failure, None));
+        let Identity { command, run_id, seed, .. } = &self.identity;
+        let envelope = Envelope::of_failure(command, run_id, *seed, failure);
+        self.end(envelope)
+    }
+
+    fn end(&self, mut envelope: Envelope) -> u8 {
+        envelope.wall_s = (self.bus.elapsed().as_secs_f64() * 1e3).round() / 1e3;
+        let code = envelope.exit_code;
+        let envelope = Box::new(envelope);
+        self.bus.emit(Event::RunFinished { envelope, folder: None });
+        code
+    }
+
+    /// The exit code of a run that is over. What could not be written makes it worse.
+    pub fn exit(&self, envelope: &Envelope) -> u8 {
+        let lost = self.bus.lost();
+        for what in &lost {
+            let text = format!("cannot be written: {what}");
+            self.bus.emit(Event::Warning { text });
+        }
+        if lost.is_empty() || envelope.exit_code != ExitCode::Passed.code() {
+            return envelope.exit_code;
+        }
+        ExitCode::Environment.code()
+    }
+}
+
+/// Who prints: text, one document, or lines.
+fn consumers(bus: &Bus, output: &Output) {
+    let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+    let verbosity = match (output.quiet, output.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    };
+    let live = stderr.is_terminal() && output.profile != Some(Profile::Ci);
+    match output.format {
+        Format::Auto | Format::Text => {
+            let style = Style::detect(stdout.is_terminal() && stderr.is_terminal());
+            bus.add("terminal", Terminal::new(stdout, stderr, style, verbosity, live));
+        }
+        Format::Json | Format::Jsonl => {
+            let style = Style::detect(stderr.is_terminal());
+            let talk = Terminal::new(std::io::stderr(), stderr, style, verbosity, live);
+            bus.add("terminal", talk);
+            if output.format == Format::Json {
+                bus.add("stdout", JsonDocument(stdout));
+            } else {
+                bus.add("stdout", JsonLines(stdout));
+            }
+        }
+    }
+}
+
+/// Waits until a run that panicked has left nothing behind.
+pub async fn after_panic() {
+    let Some(run_id) = RUN.get() else { return };
+    if !census::wait_empty(run_id, SETTLE).await.is_empty() {
+        census::kill_all(run_id);
+    }
+}

@@ -1,0 +1,207 @@
+//! `batch:test`.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use dialtone_clock::TimeScale;
+use dialtone_contract::wire::OutcomeMode;
+use dialtone_contract::{ErrorCode, OutcomeWeights, limits};
+use dialtone_harness::failure::Failure;
+use dialtone_harness::flow::batch::{self, Opening, Options};
+use dialtone_harness::flow::{Limits, LiveKit};
+use dialtone_harness::mix::{self, Asked};
+
+use crate::build::{self, NoBinaries};
+use crate::cli::Common;
+use crate::session::Session;
+use crate::tasks::livekit;
+
+/// From this factor on a run is expected to be short.
+const FAST: u32 = 10;
+/// How long a run at scaled time may take unless told otherwise.
+const DEADLINE: Duration = Duration::from_secs(600);
+
+/// Flags of `batch:test`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Batch")]
+pub struct Args {
+    /// Calls in all. Without any count below: 24 completed, 100 failed, 15 stuck, 10 dropped of
+    /// 149, scaled to the total.
+    #[arg(long, default_value_t = u64::from(mix::TOTAL_DEFAULT))]
+    total: u64,
+    /// Calls that fail. With any count given, those not given are 0.
+    #[arg(long, value_name = "N")]
+    fail_count: Option<u64>,
+    /// Calls whose agent joins, waits and leaves without ringing.
+    #[arg(long, value_name = "N")]
+    stuck_count: Option<u64>,
+    /// Calls whose agent joins and leaves at once.
+    #[arg(long, value_name = "N")]
+    dropped_count: Option<u64>,
+    /// Whether the counts are kept exactly, or every attempt draws with them as weights.
+    #[arg(long, value_enum, default_value_t)]
+    outcomes: Outcomes,
+    /// Simulated seconds per second, 1 to 240; max = 240. With --livekit-url: 1 unless given.
+    #[arg(long, value_name = "max|N", value_parser = time_scale)]
+    time_scale: Option<TimeScale>,
+    /// Calls in flight at once.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = limits::MAX_CONCURRENT_DEFAULT,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::MAX_CONCURRENT_MAX)),
+    )]
+    max_concurrent: u32,
+    /// A LiveKit that is there already, instead of a simulated one [env: LIVEKIT_URL].
+    #[arg(long, value_name = "URL")]
+    livekit_url: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Whether the counts are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Outcomes {
+    /// Exactly.
+    #[default]
+    Exact,
+    /// As weights.
+    Weighted,
+}
+
+impl From<Outcomes> for OutcomeMode {
+    fn from(outcomes: Outcomes) -> Self {
+        match outcomes {
+            Outcomes::Exact => Self::Exact,
+            Outcomes::Weighted => Self::Weighted,
+        }
+    }
+}
+
+fn time_scale(text: &str) -> Result<TimeScale, String> {
+    if text == "max" {
+        return Ok(TimeScale::MAX);
+    }
+    let factor = text.parse().ok().and_then(TimeScale::new);
+    factor.ok_or_else(|| "expected `max` or a whole number from 1 to 240".to_owned())
+}
+
+/// What the flags add up to.
+struct Wanted {
+    mix: OutcomeWeights,
+    livekit: LiveKit,
+    scale: TimeScale,
+}
+
+impl Args {
+    fn wanted(&self) -> Result<Wanted, Failure> {
+        let asked = Asked {
+            total: self.total,
+            fail: self.fail_count,
+            stuck: self.stuck_count,
+            dropped: self.dropped_count,
+        };
+        let mix = asked.mix().map_err(|text| Failure::new(ErrorCode::Usage, text))?;
+        let livekit = livekit::choose(self.livekit_url.as_deref(), self.common.yes_remote)?;
+        let scale = match (&livekit, self.time_scale) {
+            (LiveKit::Simulated, asked) => asked.unwrap_or(TimeScale::MAX),
+            (LiveKit::External { .. }, None) => TimeScale::REAL,
+            (LiveKit::External { url, .. }, Some(scale)) => {
+                if scale != TimeScale::REAL && !livekit::is_loopback(url) {
+                    let text = format!("--time-scale must be 1 with the LiveKit at {url}");
+                    return Err(Failure::new(ErrorCode::Usage, text)
+                        .hint("time is scaled only for a LiveKit on this machine"));
+                }
+                scale
+            }
+        };
+        Ok(Wanted { mix, livekit, scale })
+    }
+
+    /// The command that does the same again.
+    fn again(&self, mix: OutcomeWeights, scale: TimeScale, seed: u64) -> String {
+        let mut text = format!("cargo xtask batch:test --total {}", self.total);
+        if self.fail_count.or(self.stuck_count).or(self.dropped_count).is_some() {
+            text += &format!(
+                " --fail-count {} --stuck-count {} --dropped-count {}",
+                mix.failed, mix.stuck, mix.dropped
+            );
+        }
+        if self.outcomes == Outcomes::Weighted {
+            text += " --outcomes weighted";
+        }
+        if scale != TimeScale::MAX {
+            text += &format!(" --time-scale {}", scale.factor());
+        }
+        if self.max_concurrent != limits::MAX_CONCURRENT_DEFAULT {
+            text += &format!(" --max-concurrent {}", self.max_concurrent);
+        }
+        text + &format!(" --seed {seed}")
+    }
+}
+
+/// Runs it.
+pub async fn run(args: &Args) -> u8 {
+    let common = &args.common;
+    let mut session = Session::begin(batch::COMMAND, common.seed, &common.output);
+    let wanted = match args.wanted() {
+        Ok(wanted) => wanted,
+        Err(failure) => return session.refuse(&failure),
+    };
+    session.identity.again = args.again(wanted.mix, wanted.scale, session.identity.seed);
+    let opening = Opening {
+        livekit: wanted.livekit.clone(),
+        scale: wanted.scale,
+        mode: args.outcomes.into(),
+        max_concurrent: args.max_concurrent,
+    };
+    session.bus.emit(batch::opening(&session.identity, wanted.mix, &opening));
+    if let Err(failure) = session.prepare() {
+        return session.refuse(&failure);
+    }
+    let binaries = build::binaries(
+        common.bin_dir.as_deref(),
+        common.output.quiet,
+        &session.bus,
+        &session.interrupt,
+    );
+    let binaries = match binaries.await {
+        Ok(binaries) => binaries,
+        Err(NoBinaries::Build(code)) => return code,
+        Err(NoBinaries::Failure(failure)) => return session.refuse(&failure),
+    };
+    let run = match session.open(batch::CHECKS) {
+        Ok(run) => run.keep(common.keep),
+        Err(failure) => return session.refuse(&failure),
+    };
+    let fast = wanted.scale.factor() >= FAST;
+    let options = Options {
+        mix: wanted.mix,
+        mode: args.outcomes.into(),
+        scale: wanted.scale,
+        max_concurrent: args.max_concurrent,
+        livekit: wanted.livekit,
+        ready_within: common.timeout,
+        binaries,
+    };
+    let limits = Limits {
+        interrupt: session.interrupt.clone(),
+        deadline: common.deadline.or(fast.then_some(DEADLINE)),
+    };
+    let envelope = batch::run(run, &options, limits).await;
+    session.exit(&envelope)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_scale_is_max_or_a_factor() {
+        assert_eq!(time_scale("max"), Ok(TimeScale::MAX));
+        assert_eq!(time_scale("1"), Ok(TimeScale::REAL));
+        for bad in ["0", "241", "fast", "1.5", ""] {
+            assert!(time_scale(bad).is_err(), "{bad} was read");
+        }
+    }
+}
