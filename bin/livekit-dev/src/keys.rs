@@ -19,18 +19,18 @@ impl Keys {
     /// If a variable cannot be read as keys.
     pub fn from_env() -> anyhow::Result<Self> {
         Self::read(
-            variable("LIVEKIT_KEYS")?,
+            variable("LIVEKIT_KEYS")?.as_deref(),
             variable("LIVEKIT_API_KEY")?,
             variable("LIVEKIT_API_SECRET")?,
         )
     }
 
     fn read(
-        pairs: Option<String>,
+        pairs: Option<&str>,
         key: Option<String>,
         secret: Option<String>,
     ) -> anyhow::Result<Self> {
-        let mut keys = pairs.as_deref().map(read_pairs).transpose()?.unwrap_or_default();
+        let mut keys = pairs.map(read_pairs).transpose()?.unwrap_or_default();
         match (key, secret) {
             (Some(key), Some(secret)) => keys.push(ApiKey { key, secret: Secret::new(secret) }),
             (None, None) => {}
@@ -110,10 +110,10 @@ mod tests {
 
     #[test]
     fn pairs_are_read_and_errors_quote_no_secret() {
-        let keys = Keys::read(some("a: s1, b: s2\nc: s3"), some("d"), some("s4")).expect("good");
+        let keys = Keys::read(Some("a: s1, b: s2\nc: s3"), some("d"), some("s4")).expect("good");
         let names: Vec<_> = keys.keys.iter().map(|k| k.key.clone()).collect();
         assert_eq!(names, ["a", "b", "c", "d"]);
-        let error = Keys::read(some("a: s1, hush"), None, None).err().expect("bad").to_string();
+        let error = Keys::read(Some("a: s1, hush"), None, None).err().expect("bad").to_string();
         assert_eq!(error, "pair 2 of LIVEKIT_KEYS is not `key: secret`");
         assert!(Keys::read(None, some("d"), None).is_err());
         assert!(Keys::read(None, None, some("s")).is_err());

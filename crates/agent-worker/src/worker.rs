@@ -150,7 +150,11 @@ async fn work<H: JobHandler>(
 ) -> Result<(), WorkerError> {
     let mut failures = 0;
     loop {
-        match Session::open(&life.options).await {
+        let opened = tokio::select! {
+            opened = Session::open(&life.options) => opened,
+            () = life.shutdown.cancelled(), if life.jobs.idle() => return Ok(()),
+        };
+        match opened {
             Ok(session) => {
                 failures = 0;
                 match session.run(life, handler).await {

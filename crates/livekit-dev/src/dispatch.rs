@@ -129,9 +129,11 @@ pub(crate) async fn end_jobs(server: Shared, room: String, jobs: Vec<proto::Job>
     {
         let state = server.state();
         for job in jobs {
-            let Some(worker) = state.holder(&job.id) else { continue };
-            let identity = worker.jobs[&job.id].identity.clone();
-            state.send_termination(&worker.id.clone(), &job.id);
+            // A lost worker's agent may still be in the room.
+            if let Some(worker) = state.holder(&job.id) {
+                state.send_termination(&worker.id, &job.id);
+            }
+            let identity = job.state.map(|state| state.participant_identity).unwrap_or_default();
             waiting.push((job.id, identity));
         }
     }

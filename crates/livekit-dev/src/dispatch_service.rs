@@ -29,7 +29,7 @@ fn no_dispatch() -> TwirpError {
 
 fn create(
     call: &Call,
-    request: proto::CreateAgentDispatchRequest,
+    request: &proto::CreateAgentDispatchRequest,
 ) -> Result<proto::AgentDispatch, TwirpError> {
     call.require(Right::Admin(&request.room))?;
     if request.room.is_empty() {
@@ -55,11 +55,11 @@ fn create(
         None => state.id("AD_"),
     };
     let agent = proto::RoomAgentDispatch {
-        agent_name: request.agent_name,
-        metadata: request.metadata,
+        agent_name: request.agent_name.clone(),
+        metadata: request.metadata.clone(),
         restart_policy: request.restart_policy,
-        deployment: request.deployment,
-        attributes: request.attributes,
+        deployment: request.deployment.clone(),
+        attributes: request.attributes.clone(),
     };
     let Some(room) = state.rooms.get_mut(&name) else {
         return Err(TwirpError::internal("the room is gone"));
@@ -78,7 +78,7 @@ fn create(
 
 fn delete(
     call: &Call,
-    request: proto::DeleteAgentDispatchRequest,
+    request: &proto::DeleteAgentDispatchRequest,
 ) -> Result<proto::AgentDispatch, TwirpError> {
     call.require(Right::Admin(&request.room))?;
     let mut state = call.server.state();
@@ -88,16 +88,16 @@ fn delete(
     if let Some(shown) = &mut answer.state {
         shown.deleted_at = ids::now_ns();
     }
-    state.touch();
+    state.touch_capacity();
     drop(state);
     let server = Shared::clone(&call.server);
-    call.server.spawn(end_jobs(server, request.room, dispatch.jobs));
+    call.server.spawn(end_jobs(server, request.room.clone(), dispatch.jobs));
     Ok(answer)
 }
 
 fn list(
     call: &Call,
-    request: proto::ListAgentDispatchRequest,
+    request: &proto::ListAgentDispatchRequest,
 ) -> Result<proto::ListAgentDispatchResponse, TwirpError> {
     call.require(Right::Admin(&request.room))?;
     let state = call.server.state();

@@ -44,17 +44,18 @@ enum Outcome {
 /// Looks for a worker until the job has one or is dropped.
 pub(crate) async fn launch(server: Shared, launch: Launch) {
     let mut tried = HashSet::new();
-    let mut changed = server.changed();
+    let mut capacity = server.capacity();
     let deadline = queue_deadline(&server, &launch);
     loop {
-        changed.mark_unchanged();
+        capacity.mark_unchanged();
         let offer = server.state().offer(&launch, &tried);
         let Some(offer) = offer else {
             let waited = match deadline {
-                Some(deadline) if server.state().wanted(&launch) => {
-                    tokio::time::timeout_at(deadline, changed.changed()).await.is_ok()
+                Some(_) if !server.state().wanted(&launch) => return,
+                Some(deadline) => {
+                    tokio::time::timeout_at(deadline, capacity.changed()).await.is_ok()
                 }
-                _ => false,
+                None => false,
             };
             if !waited {
                 return server.state().drop_launch(&launch, "no worker is available");
@@ -127,6 +128,7 @@ impl State {
             return;
         }
         self.dispatches_dropped += 1;
+        self.touch();
         tracing::info!(
             dispatch.id = %launch.dispatch_id,
             room = %launch.room,

@@ -172,7 +172,7 @@ impl State {
         if let Some(room) = self.rooms.remove(name) {
             self.webhooks.room("room_finished", &room.snapshot());
         }
-        self.touch();
+        self.touch_capacity();
         true
     }
 

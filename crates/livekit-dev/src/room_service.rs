@@ -34,14 +34,14 @@ impl Call {
     /// Decodes, handles, encodes.
     pub(crate) fn with<M, A>(
         &self,
-        handle: impl FnOnce(&Self, M) -> Result<A, TwirpError>,
+        handle: impl FnOnce(&Self, &M) -> Result<A, TwirpError>,
     ) -> Result<Response, TwirpError>
     where
         M: prost::Message + Default + DeserializeOwned,
         A: Answer,
     {
         let request = self.format.decode(&self.body)?;
-        handle(self, request).map(|answer| self.format.encode(&answer))
+        handle(self, &request).map(|answer| self.format.encode(&answer))
     }
 
     pub(crate) fn require(&self, right: Right<'_>) -> Result<(), TwirpError> {
@@ -148,7 +148,7 @@ pub(crate) fn check_attributes(
     Ok(())
 }
 
-fn create_room(call: &Call, request: proto::CreateRoomRequest) -> Result<proto::Room, TwirpError> {
+fn create_room(call: &Call, request: &proto::CreateRoomRequest) -> Result<proto::Room, TwirpError> {
     call.require(Right::CreateRoom)?;
     if request.name.is_empty() {
         return Err(TwirpError::invalid("room name is required"));
@@ -160,7 +160,7 @@ fn create_room(call: &Call, request: proto::CreateRoomRequest) -> Result<proto::
     }
     let (room, launches) = {
         let mut state = call.server.state();
-        let (room, dispatch_ids) = state.get_or_create(request);
+        let (room, dispatch_ids) = state.get_or_create(request.clone());
         let launches: Vec<_> =
             dispatch_ids.iter().flat_map(|id| state.launches_of_dispatch(&room.name, id)).collect();
         (room, launches)
@@ -171,7 +171,7 @@ fn create_room(call: &Call, request: proto::CreateRoomRequest) -> Result<proto::
 
 fn list_rooms(
     call: &Call,
-    request: proto::ListRoomsRequest,
+    request: &proto::ListRoomsRequest,
 ) -> Result<proto::ListRoomsResponse, TwirpError> {
     call.require(Right::ListRooms)?;
     let state = call.server.state();
@@ -182,7 +182,7 @@ fn list_rooms(
 
 fn delete_room(
     call: &Call,
-    request: proto::DeleteRoomRequest,
+    request: &proto::DeleteRoomRequest,
 ) -> Result<proto::DeleteRoomResponse, TwirpError> {
     call.require(Right::CreateRoom)?;
     let mut state = call.server.state();
@@ -195,7 +195,7 @@ fn delete_room(
 
 fn list_participants(
     call: &Call,
-    request: proto::ListParticipantsRequest,
+    request: &proto::ListParticipantsRequest,
 ) -> Result<proto::ListParticipantsResponse, TwirpError> {
     call.require(Right::Admin(&request.room))?;
     let state = call.server.state();
@@ -206,7 +206,7 @@ fn list_participants(
 
 fn get_participant(
     call: &Call,
-    request: proto::RoomParticipantIdentity,
+    request: &proto::RoomParticipantIdentity,
 ) -> Result<proto::ParticipantInfo, TwirpError> {
     call.require(Right::Admin(&request.room))?;
     let state = call.server.state();
@@ -217,7 +217,7 @@ fn get_participant(
 
 fn remove_participant(
     call: &Call,
-    request: proto::RoomParticipantIdentity,
+    request: &proto::RoomParticipantIdentity,
 ) -> Result<proto::RemoveParticipantResponse, TwirpError> {
     call.require(Right::Admin(&request.room))?;
     let reason = proto::DisconnectReason::ParticipantRemoved;
@@ -230,7 +230,7 @@ fn remove_participant(
 
 fn update_participant(
     call: &Call,
-    request: proto::UpdateParticipantRequest,
+    request: &proto::UpdateParticipantRequest,
 ) -> Result<proto::ParticipantInfo, TwirpError> {
     call.require(Right::Admin(&request.room))?;
     check_metadata(&request.metadata)?;
@@ -240,20 +240,20 @@ fn update_participant(
     let found = room.participants.get_mut(&request.identity).ok_or_else(no_participant)?;
     let info = &mut found.info;
     if !request.metadata.is_empty() {
-        info.metadata = request.metadata;
+        info.metadata.clone_from(&request.metadata);
     }
     if !request.name.is_empty() {
-        info.name = request.name;
+        info.name.clone_from(&request.name);
     }
     if request.permission.is_some() {
-        info.permission = request.permission;
+        info.permission.clone_from(&request.permission);
     }
-    for (name, value) in request.attributes {
+    for (name, value) in &request.attributes {
         // An empty value removes the attribute.
         if value.is_empty() {
-            info.attributes.remove(&name);
+            info.attributes.remove(name);
         } else {
-            info.attributes.insert(name, value);
+            info.attributes.insert(name.clone(), value.clone());
         }
     }
     info.version += 1;
@@ -264,13 +264,13 @@ fn update_participant(
 
 fn update_room_metadata(
     call: &Call,
-    request: proto::UpdateRoomMetadataRequest,
+    request: &proto::UpdateRoomMetadataRequest,
 ) -> Result<proto::Room, TwirpError> {
     call.require(Right::Admin(&request.room))?;
     check_metadata(&request.metadata)?;
     let mut state = call.server.state();
     let room = state.rooms.get_mut(&request.room).ok_or_else(no_room)?;
-    room.info.metadata = request.metadata;
+    room.info.metadata.clone_from(&request.metadata);
     let snapshot = room.snapshot();
     let update = proto::RoomUpdate { room: Some(snapshot.clone()) };
     for participant in room.participants.values() {
@@ -282,7 +282,7 @@ fn update_room_metadata(
 /// Data goes over data channels, which are media: accepted and delivered to nobody.
 fn send_data(
     call: &Call,
-    request: proto::SendDataRequest,
+    request: &proto::SendDataRequest,
 ) -> Result<proto::SendDataResponse, TwirpError> {
     call.require(Right::Admin(&request.room))?;
     if call.server.state().rooms.contains_key(&request.room) {

@@ -31,6 +31,7 @@ pub(crate) struct Server {
     pub(crate) options: Options,
     state: Mutex<State>,
     changed: watch::Receiver<u64>,
+    capacity: watch::Receiver<u64>,
     /// Fires when the server stops.
     pub(crate) closing: CancellationToken,
     tasks: TaskTracker,
@@ -47,21 +48,19 @@ impl Server {
         self.changed.clone()
     }
 
-    /// Runs a task that ends with the server.
+    /// Wakes when a job that found no worker may look again.
+    pub(crate) fn capacity(&self) -> watch::Receiver<u64> {
+        self.capacity.clone()
+    }
+
+    /// Runs a task that is dropped when the server stops.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let closing = self.closing.clone();
-        self.tasks.spawn(async move {
-            let stopped = async {
-                closing.cancelled().await;
-                // Connections say goodbye by themselves; what waits for anything else
-                // need not be waited for.
-                tokio::time::sleep(SHUTDOWN / 2).await;
-            };
-            tokio::select! {
-                () = task => {}
-                () = stopped => {}
-            }
-        });
+        self.tasks.spawn(self.closing.clone().run_until_cancelled_owned(task));
+    }
+
+    /// Runs a connection: it sees by itself that the server stops, and says goodbye.
+    pub(crate) fn spawn_connection(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
     }
 }
 
@@ -84,6 +83,7 @@ impl LivekitDev {
         let state = State::new(options.clone(), rng, webhooks);
         let server = Arc::new(Server {
             changed: state.changed.subscribe(),
+            capacity: state.capacity.subscribe(),
             options,
             state: Mutex::new(state),
             closing: CancellationToken::new(),
@@ -132,7 +132,7 @@ async fn outside(mut request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     let any = HeaderValue::from_static("*");
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, any.clone());
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, any.clone());
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, any);
     // `*` does not cover Authorization (Fetch standard, section 3.3.4).
     let allowed = HeaderValue::from_static("*, Authorization");
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);

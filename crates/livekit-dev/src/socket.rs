@@ -50,7 +50,7 @@ where
 {
     let key = request.headers().get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
     let upgrade = hyper::upgrade::on(&mut request);
-    server.spawn(async move {
+    server.spawn_connection(async move {
         match upgrade.await {
             Ok(upgraded) => {
                 let config = WebSocketConfig::default()

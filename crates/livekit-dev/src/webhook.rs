@@ -75,7 +75,7 @@ impl Webhooks {
     }
 
     pub(crate) fn room(&self, event: &str, room: &proto::Room) {
-        self.push(event, room.name.clone(), |e| e.room = Some(room.clone()));
+        self.push(event, &room.name, |e| e.room = Some(room.clone()));
     }
 
     pub(crate) fn participant(
@@ -84,7 +84,7 @@ impl Webhooks {
         room: &proto::Room,
         participant: &proto::ParticipantInfo,
     ) {
-        self.push(event, room.name.clone(), |e| {
+        self.push(event, &room.name, |e| {
             e.room = Some(room.clone());
             e.participant = Some(participant.clone());
         });
@@ -92,13 +92,13 @@ impl Webhooks {
 
     pub(crate) fn job(&self, event: &str, job: &proto::Job) {
         let room = job.room.clone().unwrap_or_default();
-        self.push(event, room.name.clone(), |e| {
-            e.room = Some(room);
+        self.push(event, &room.name, |e| {
+            e.room = Some(room.clone());
             e.job = Some(job.clone());
         });
     }
 
-    fn push(&self, event: &str, room: String, fill: impl FnOnce(&mut proto::WebhookEvent)) {
+    fn push(&self, event: &str, room: &str, fill: impl FnOnce(&mut proto::WebhookEvent)) {
         if self.0.urls.is_empty() {
             return;
         }
@@ -115,7 +115,10 @@ impl Webhooks {
         let Ok(body) = serde_json::to_vec(&message) else { return };
         let body = Bytes::from(body);
         for index in 0..self.0.urls.len() {
-            self.enqueue((index, room.clone()), Event { body: body.clone(), made: Instant::now() });
+            self.enqueue(
+                (index, room.to_owned()),
+                Event { body: body.clone(), made: Instant::now() },
+            );
         }
     }
 

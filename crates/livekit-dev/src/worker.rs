@@ -118,7 +118,7 @@ impl State {
             ..Default::default()
         }));
         self.workers.insert(id.clone(), worker);
-        self.touch();
+        self.touch_capacity();
         id
     }
 
@@ -130,7 +130,7 @@ impl State {
         worker.status = status;
         worker.load = if update.load.is_finite() { update.load } else { 1.0 };
         if freed {
-            self.touch();
+            self.touch_capacity();
         }
     }
 
@@ -253,6 +253,7 @@ impl State {
                 worker.jobs.insert(job_id.clone(), job);
             }
         }
+        self.touch();
     }
 }
 

@@ -1,6 +1,5 @@
 //! A server on a free port, and clients for it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -284,9 +283,4 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, probe: imp
         }
     })
     .await
-}
-
-/// A shared token for handlers that never end by themselves.
-pub fn never() -> Arc<CancellationToken> {
-    Arc::new(CancellationToken::new())
 }

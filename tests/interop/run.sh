@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# LiveKit's own SDKs against livekit-dev. Usage: tests/interop/run.sh PATH_TO_LIVEKIT_DEV
+# Exit codes: 0 passed, 1 failed, 2 usage, 4 skipped (something is missing here).
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+[ $# -eq 1 ] && [ -x "$1" ] || { echo "usage: $0 PATH_TO_LIVEKIT_DEV" >&2; exit 2; }
+binary=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+work=${INTEROP_DIR:-$here/../../target/interop}
+mkdir -p "$work"
+work=$(cd "$work" && pwd)
+
+skip() { echo "SKIPPED $*"; exit 4; }
+for tool in python3 node npm timeout; do
+  command -v "$tool" >/dev/null || skip "$tool is not installed"
+done
+python3 -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
+  || skip "python3 is older than 3.10 or has no venv"
+
+# The environments are made once and again when the pinned versions change.
+if ! cmp -s "$here/versions.txt" "$work/versions.txt"; then
+  rm -rf "$work/venv"
+  timeout 60 python3 -m venv "$work/venv" || skip "cannot make a Python environment"
+  timeout 300 "$work/venv/bin/pip" install -q --disable-pip-version-check -r "$here/versions.txt" \
+    >"$work/pip.log" 2>&1 || skip "cannot install the Python packages, see $work/pip.log"
+  cp "$here/versions.txt" "$work/versions.txt"
+fi
+if ! cmp -s "$here/package.json" "$work/node/package.json"; then
+  rm -rf "$work/node" && mkdir -p "$work/node"
+  cp "$here/package.json" "$work/node/"
+  (cd "$work/node" && timeout 120 npm install --no-audit --no-fund >"$work/npm.log" 2>&1) \
+    || { rm -rf "$work/node"; skip "cannot install the Node package, see $work/npm.log"; }
+fi
+
+pids=()
+stop() {
+  # Each was started in a process group of its own: its children go with it.
+  for pid in "${pids[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
+  for _ in $(seq 50); do
+    alive=0
+    for pid in "${pids[@]}"; do kill -0 -- "-$pid" 2>/dev/null && alive=1; done
+    [ $alive -eq 0 ] && return
+    sleep 0.1
+  done
+  for pid in "${pids[@]}"; do kill -KILL -- "-$pid" 2>/dev/null || true; done
+}
+trap stop EXIT
+
+# start NAME COMMAND..: in the background, in its own group, with its own log.
+start() {
+  local name=$1
+  shift
+  set -m
+  "$@" >"$work/$name.log" 2>&1 </dev/null &
+  set +m
+  pids+=($!)
+}
+
+rm -f "$work/address.json" "$work/job.txt"
+unset LIVEKIT_KEYS LIVEKIT_KEYS_FILE LIVEKIT_API_SECRET_FILE
+start livekit-dev env -u LIVEKIT_API_KEY -u LIVEKIT_API_SECRET \
+  "$binary" --port 0 --mode queue --address-file "$work/address.json"
+for _ in $(seq 100); do
+  [ -s "$work/address.json" ] && break
+  kill -0 "${pids[0]}" 2>/dev/null || { cat "$work/livekit-dev.log"; exit 1; }
+  sleep 0.1
+done
+url=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["urls"]["http"])' \
+  "$work/address.json")
+export LIVEKIT_URL=${url/http:/ws:} LIVEKIT_API_KEY=devkey LIVEKIT_API_SECRET=secret
+export INTEROP_MARKER=$work/job.txt
+
+start worker "$work/venv/bin/python" "$here/worker.py" start
+echo "== Node: livekit-server-sdk"
+cp "$here/sdk.mjs" "$work/node/sdk.mjs"
+(cd "$work/node" && timeout 60 node sdk.mjs)
+echo "== Python: livekit-api, and the livekit-agents worker's job"
+timeout 120 "$work/venv/bin/python" -W ignore "$here/api.py" --with-worker || {
+  tail -n 40 "$work/worker.log" "$work/livekit-dev.log"
+  exit 1
+}
+echo "PASSED interop with LiveKit's SDKs"
