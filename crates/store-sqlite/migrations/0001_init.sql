@@ -69,8 +69,8 @@ CREATE INDEX batch_entries_waiting ON batch_entries (batch_id, not_before, seq)
 CREATE INDEX batch_entries_under_way ON batch_entries (deadline, batch_id, seq)
     WHERE deadline IS NOT NULL;
 
--- One row per attempt. No foreign key: an attempt is written by the statement that has
--- just moved its entry, and the lookup would cost a tenth of the claim.
+-- One row per attempt. No foreign key: an attempt is written in the transaction that has
+-- just moved its entry, so a lookup would find what is known. So with call_events.
 CREATE TABLE call_logs (
     tenant_id      TEXT NOT NULL,
     batch_id       TEXT NOT NULL,

@@ -41,6 +41,8 @@ async fn a_second_owner_is_refused_with_the_first_ones_pid() {
     let error = reader.seed_demo().await.expect_err("looking is all");
     assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
     drop(first);
+    let later = SqliteStore::open_read_only(dir.path()).expect("and with no server running");
+    assert!(later.has_user(&demo, 1).await.expect("read"));
     assert!(reader.has_voice(&demo, "demo").await.expect("read"), "with no server running");
     let again = open(dir.path()).expect("the lock went with its owner");
     assert!(again.has_user(&demo, 1).await.expect("read"), "the rows did not");

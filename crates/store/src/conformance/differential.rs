@@ -18,7 +18,8 @@ use crate::{Change, ClaimDue, EntryRow, Idempotency, NewEntry, Store, StoreError
 const STEPS: u32 = 1_500;
 
 pub(super) async fn a_random_walk_agrees_with_memory(store: Arc<dyn Store>) {
-    Walk::new(1, STEPS).run(&MemoryStore::new(), &*store).await;
+    let made = Walk::new(1, STEPS).run(&MemoryStore::new(), &*store).await;
+    assert!(made > STEPS / 4, "a walk of {STEPS} steps made only {made} changes");
 }
 
 /// A seeded random walk over the ports.
@@ -28,6 +29,7 @@ pub struct Walk {
     steps: u32,
     draws: u64,
     now: i64,
+    made: u32,
 }
 
 /// Compares what two engines answered; of errors only that there is one.
@@ -52,15 +54,15 @@ pub fn compare<T: PartialEq + std::fmt::Debug>(
 impl Walk {
     /// `steps` operations that `seed` decides.
     pub fn new(seed: u64, steps: u32) -> Self {
-        Self { seed, steps, draws: 0, now: 0 }
+        Self { seed, steps, draws: 0, now: 0, made: 0 }
     }
 
     /// Walks both engines, which must be empty, and compares each answer, and all rows
-    /// every so often and at the end.
+    /// every so often and at the end. The number of changes that were made to entries.
     ///
     /// # Panics
     /// If the engines ever differ, or if what both hold is inconsistent.
-    pub async fn run(mut self, left: &dyn Store, right: &dyn Store) {
+    pub async fn run(mut self, left: &dyn Store, right: &dyn Store) -> u32 {
         for step in 0..self.steps {
             // Kept on the heap: a caller that runs many walks has a small stack.
             Box::pin(self.step(left, right)).await;
@@ -69,6 +71,7 @@ impl Walk {
             }
         }
         self.compare_rows(left, right).await;
+        self.made
     }
 
     fn below(&mut self, n: u64) -> u64 {
@@ -83,16 +86,21 @@ impl Walk {
     }
 
     fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[usize::try_from(self.below(of.len() as u64)).expect("below a length")]
+        of[self.index(of.len())]
+    }
+
+    fn index(&mut self, len: usize) -> usize {
+        usize::try_from(self.below(len as u64)).expect("below a length")
     }
 
     fn time(&mut self, spread: u32) -> Timestamp {
         at(self.now + i64::from(self.small(spread)) - i64::from(spread / 4))
     }
 
-    /// One of six batches; the tenant is sometimes not the batch's.
+    /// One of a few batches, new ones as time goes by; the tenant is sometimes not the
+    /// batch's.
     fn batch(&mut self) -> (TenantId, BatchId) {
-        let n = self.small(6);
+        let n = self.small(4) + u32::try_from(self.now / 300).expect("a short walk");
         let own = if n.is_multiple_of(3) { "other" } else { "acme" };
         let stranger = self.below(12) == 0;
         (tenant(if stranger { "stranger" } else { own }), BatchId::from_token(&format!("w{n}")))
@@ -100,15 +108,15 @@ impl Walk {
 
     async fn step(&mut self, left: &dyn Store, right: &dyn Store) {
         self.now += i64::from(self.small(3));
-        match self.below(20) {
-            0 => self.create(left, right).await,
-            1..=3 => self.load(left, right).await,
-            4 => self.accept(left, right).await,
-            5..=7 => self.claim(left, right).await,
-            8 => self.move_batch(left, right).await,
-            9..=15 => self.apply(left, right).await,
-            16 => self.outbox(left, right).await,
-            17 => self.report(left, right).await,
+        match self.below(24) {
+            0..=3 => self.create(left, right).await,
+            4..=5 => self.load(left, right).await,
+            6 => self.accept(left, right).await,
+            7..=10 => self.claim(left, right).await,
+            11 => self.move_batch(left, right).await,
+            12..=20 => self.apply(left, right).await,
+            21 => self.outbox(left, right).await,
+            22 => self.report(left, right).await,
             _ => self.look(left, right).await,
         }
     }
@@ -122,7 +130,7 @@ impl Walk {
     async fn load(&mut self, left: &dyn Store, right: &dyn Store) {
         let (tenant, batch) = self.batch();
         let new: Vec<NewEntry> =
-            (0..self.small(6)).map(|_| new_entry(1 + self.small(24), self.time(40))).collect();
+            (0..self.small(60)).map(|_| new_entry(1 + self.small(80), self.time(40))).collect();
         compare(
             "add",
             left.add_entries(&tenant, &batch, &new).await,
@@ -146,7 +154,7 @@ impl Walk {
 
     async fn claim(&mut self, left: &dyn Store, right: &dyn Store) {
         let (tenant, batch) = self.batch();
-        let limit = self.small(5);
+        let limit = self.small(8);
         let claim = ClaimDue {
             now: at(self.now),
             deadline: self.time(60),
@@ -171,19 +179,26 @@ impl Walk {
     }
 
     async fn apply(&mut self, left: &dyn Store, right: &dyn Store) {
-        let (tenant, batch) = self.batch();
-        let rows = left.entries(&tenant, &batch, 0, u32::MAX).await.expect("read");
-        let begun: Vec<&EntryRow> =
-            rows.iter().map(|(entry, _)| entry).filter(|entry| entry.attempt > 0).collect();
+        // Mostly entries that something can happen to, of any batch.
+        let begun: Vec<EntryRow> = if self.below(8) > 0 {
+            let due = left.due_deadlines(far(), u32::MAX).await.expect("read");
+            due.into_iter().map(|(entry, _)| entry).collect()
+        } else {
+            let (tenant, batch) = self.batch();
+            let rows = left.entries(&tenant, &batch, 0, u32::MAX).await.expect("read");
+            rows.into_iter().map(|(entry, _)| entry).filter(|entry| entry.attempt > 0).collect()
+        };
         if begun.is_empty() {
             return;
         }
         let mut changes = Vec::new();
         for _ in 0..=self.below(3) {
-            let entry = self.pick(&begun);
+            let entry = &begun[self.index(begun.len())];
             changes.push(Change::Entry(self.change(entry)));
         }
-        compare("apply", left.apply(&changes).await, right.apply(&changes).await);
+        let answers = compare("apply", left.apply(&changes).await, right.apply(&changes).await);
+        let made = answers.into_iter().flatten().filter(|answer| answer.is_applied()).count();
+        self.made += u32::try_from(made).expect("few changes");
     }
 
     /// A change to an entry: mostly one that the rules would make, sometimes stale.
@@ -199,9 +214,8 @@ impl Walk {
         let to = match rule.to {
             Target::State(to) => to,
             Target::Same => entry.state,
-            Target::AttemptEnds(_) => {
-                self.pick(&[RetryWait, RetryWait, Completed, Failed, Cancelled])
-            }
+            Target::AttemptEnds(_) => self
+                .pick(&[RetryWait, RetryWait, RetryWait, RetryWait, Completed, Failed, Cancelled]),
         };
         let mut change = transition(entry, rule.event, to);
         change.at = at(self.now);
@@ -260,7 +274,7 @@ impl Walk {
             right.due_deadlines(now, limit).await,
         );
         compare("next", left.next_due(now, CLAIMABLE).await, right.next_due(now, CLAIMABLE).await);
-        let after = self.small(24);
+        let after = self.small(80);
         compare(
             "entries",
             left.entries(&tenant, &batch, after, limit).await,
