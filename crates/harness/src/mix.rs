@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(counts(149), [24, 100, 15, 10]);
         assert_eq!(counts(298), [48, 200, 30, 20]);
         assert_eq!(counts(1), [0, 1, 0, 0]);
-        assert_eq!(counts(10), [2, 7, 1, 0]);
+        assert_eq!(counts(10), [1, 7, 1, 1]);
         assert_eq!(counts(20), [3, 14, 2, 1]);
     }
 

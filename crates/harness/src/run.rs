@@ -165,6 +165,7 @@ impl Run {
             self.refuse_skips();
         }
         let exit = self.exit();
+        let _ = self.dir.sweep_tmp();
         if exit == ExitCode::Passed && !self.keep {
             self.dir.drop_data();
         } else {

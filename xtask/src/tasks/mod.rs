@@ -16,6 +16,6 @@ pub async fn run(command: Command) -> u8 {
         // Refused where the command line is read.
         Command::Batch { verb: None } => 2,
         Command::Dev(args) => dev::run(&args).await,
-        Command::Tidy(args) => tidy::run(&args),
+        Command::Tidy(args) => tidy::run(&args).await,
     }
 }

@@ -390,7 +390,6 @@ pub(super) fn teardown(run: &Run, began: Instant, left: &Teardown) {
         holds: clean.is_none(),
         detail: clean.as_ref().map(ToString::to_string),
     });
-    let _ = run.dir().sweep_tmp();
     match clean {
         Some(failure) => run.fail("teardown", began.elapsed(), failure),
         None => run.pass("teardown", began.elapsed(), "no process, port or file left".to_owned()),

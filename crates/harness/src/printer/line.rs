@@ -63,11 +63,11 @@ fn opening(style: Style, event: &Event) -> String {
     let Event::RunStarted { command, run_id, seed, real, simulated, plan } = event else {
         return String::new();
     };
-    let text = format!(
-        "real: {}; simulated: {}; seed {seed}, run {run_id}",
-        real.join(", "),
-        simulated.join(", ")
-    );
+    let said = |word, what: &[String]| {
+        (!what.is_empty()).then(|| format!("{word}: {}; ", what.join(", "))).unwrap_or_default()
+    };
+    let (real, simulated) = (said("real", real), said("simulated", simulated));
+    let text = format!("{real}{simulated}seed {seed}, run {run_id}");
     format!(
         "{}{}",
         status(style, Tone::Bold, command, &text),

@@ -60,14 +60,12 @@ fn verdict(style: Style, envelope: &Envelope) -> String {
     .filter(|(n, word)| *n > 0 || *word == "passed")
     .map(|(n, word)| format!("{n} {word}"))
     .collect();
-    let mut text = format!(
-        "[{:>8.3}s] {} {}: {}: {}",
-        envelope.wall_s,
-        envelope.command,
-        style.paint(tone, word),
-        plural(envelope.checks.len(), "check", "checks"),
-        counts.join(", ")
-    );
+    let word = style.paint(tone, word);
+    let mut text = format!("[{:>8.3}s] {} {word}", envelope.wall_s, envelope.command);
+    if !envelope.checks.is_empty() {
+        let checks = plural(envelope.checks.len(), "check", "checks");
+        let _ = write!(text, ": {checks}: {}", counts.join(", "));
+    }
     if envelope.simulated_s > 0.0 {
         let simulated = std::time::Duration::from_secs_f64(envelope.simulated_s);
         let _ = write!(text, "; {} simulated", span::human(simulated));
