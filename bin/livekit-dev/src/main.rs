@@ -1,6 +1,7 @@
 //! `livekit-dev`: a LiveKit-compatible development server.
 
 mod keys;
+mod metrics;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -102,6 +103,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     options.introspection = address.ip().is_loopback();
     let (handle, router) = LivekitDev::new(options)?;
     let health = Health::start();
+    health.registry().register_collector(Box::new(metrics::ServerMetrics(handle.clone())));
     let router = health.observe(router).merge(health.routes());
 
     let shutdown = shutdown_signal();

@@ -43,3 +43,30 @@ async fn a_dispatch_becomes_a_job_that_joins_and_leaves_its_room() {
     soon("the end of the job", server.handle.wait_for(idle)).await;
     assert_eq!(server.participants("room-1").await, Vec::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_jobs_at_once_leave_nothing_behind() {
+    const JOBS: usize = 200;
+    let server = Server::start(Mode::Oss).await;
+    let (handler, mut steps) = Steps::new();
+    let release = handler.release.clone();
+    let worker = server.worker("caller", JOBS, handler).await;
+    for index in 0..JOBS {
+        server.dispatch(&format!("room-{index}"), "caller").await;
+    }
+    let mut joined = 0;
+    while joined < JOBS {
+        let (step, _) = soon("a join", steps.recv()).await.expect("a step");
+        joined += usize::from(matches!(step, Step::Joined(_)));
+    }
+    release.cancel();
+    let idle = |now: &dialtone_livekit_dev::Workers| {
+        now.workers.iter().all(|worker| worker.job_count == 0 && worker.status == "WS_AVAILABLE")
+    };
+    let now = soon("the end of the jobs", server.handle.wait_for(idle)).await;
+    assert_eq!((now.rooms, now.dispatches_dropped), (JOBS, 0));
+    assert_eq!(now.workers[0].jobs_accepted, JOBS as u64);
+    assert_eq!(server.participants("room-7").await, Vec::new());
+    worker.shutdown.cancel();
+    soon("the drain", worker.task).await.expect("no panic").expect("a good end");
+}
