@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use anyhow::Context as _;
 use dialtone_api::Api;
@@ -17,6 +17,10 @@ use dialtone_serve::health::Health;
 use dialtone_serve::{Limits, ListenArgs, listen, serve, shutdown_signal};
 use dialtone_store::{Directory as _, Store};
 use dialtone_store_sqlite::SqliteStore;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -89,6 +93,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let health = Health::start();
     let livekit = Arc::new(RealLiveKit::new(&args.livekit_url, &key));
     let store: Arc<dyn Store> = sqlite.clone();
+    health.registry().register_collector(Box::new(Disk(Arc::downgrade(&sqlite))));
     let parts = Parts { store, livekit, clock, health: health.clone(), secret };
     let metrics = parts.metrics();
     let tasks = TaskTracker::new();
@@ -109,6 +114,22 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     tracing::info!(accepted = drained.accepted, cut = drained.cut, "stopped");
     drop(parts);
     Ok(ExitCode::SUCCESS)
+}
+
+/// How slow the disk has been. Weak, so that the metrics keep no store open.
+#[derive(Debug)]
+struct Disk(Weak<SqliteStore>);
+
+impl Collector for Disk {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Some(store) = self.0.upgrade() else { return Ok(()) };
+        let slowest = ConstGauge::new(store.slowest_commit().as_secs_f64());
+        let help = "Wall time of the longest commit since the start";
+        let unit = Some(&Unit::Seconds);
+        let metric =
+            encoder.encode_descriptor("store_commit_max", help, unit, slowest.metric_type())?;
+        slowest.encode(metric)
+    }
 }
 
 struct Parts {

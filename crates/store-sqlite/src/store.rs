@@ -70,6 +70,11 @@ impl SqliteStore {
         Ok(Self { readers, writer: None, changes: Arc::new(watch::Sender::new(0)), _lock: None })
     }
 
+    /// Wall time of the longest commit so far; zero for a store that is only read.
+    pub fn slowest_commit(&self) -> std::time::Duration {
+        self.writer.as_ref().map(Writer::slowest_commit).unwrap_or_default()
+    }
+
     /// Does what already waits, then ends the threads and closes the database. Later
     /// calls of the ports answer [`StoreError::Unavailable`]. Dropping the store does
     /// the same and blocks meanwhile.

@@ -1,7 +1,9 @@
 //! The one writer: a thread that owns the writing connection and commits in groups.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use dialtone_store::StoreError;
 use rusqlite::Connection;
@@ -76,6 +78,18 @@ pub(crate) struct Writer {
     /// None once the store is being dropped.
     jobs: Option<mpsc::Sender<Job>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    slowest: Arc<Slowest>,
+}
+
+/// The longest commit so far, in microseconds: how slow the disk has been.
+#[derive(Default)]
+struct Slowest(AtomicU64);
+
+impl Slowest {
+    fn note(&self, commit: Duration) {
+        let micros = u64::try_from(commit.as_micros()).unwrap_or(u64::MAX);
+        self.0.fetch_max(micros, Ordering::Relaxed);
+    }
 }
 
 impl Writer {
@@ -84,10 +98,17 @@ impl Writer {
         changes: Arc<watch::Sender<u64>>,
     ) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel(QUEUE);
+        let slowest = Arc::new(Slowest::default());
+        let noted = Arc::clone(&slowest);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || work(connection, queue, &changes))?;
-        Ok(Self { jobs: Some(jobs), thread: Mutex::new(Some(thread)) })
+            .spawn(move || work(connection, queue, &changes, &noted))?;
+        Ok(Self { jobs: Some(jobs), thread: Mutex::new(Some(thread)), slowest })
+    }
+
+    /// Wall time of the longest commit so far.
+    pub(crate) fn slowest_commit(&self) -> Duration {
+        Duration::from_micros(self.slowest.0.load(Ordering::Relaxed))
     }
 
     /// Runs `operation` in the next transaction and answers after its commit.
@@ -158,7 +179,12 @@ fn boxed<T: Send + 'static>(
     })
 }
 
-fn work(connection: Connection, mut queue: mpsc::Receiver<Job>, changes: &watch::Sender<u64>) {
+fn work(
+    connection: Connection,
+    mut queue: mpsc::Receiver<Job>,
+    changes: &watch::Sender<u64>,
+    slowest: &Slowest,
+) {
     let mut group = Vec::with_capacity(GROUP);
     let mut stop = false;
     while !stop {
@@ -171,7 +197,7 @@ fn work(connection: Connection, mut queue: mpsc::Receiver<Job>, changes: &watch:
             }
             next = (group.len() < GROUP && !stop).then(|| queue.try_recv().ok()).flatten();
         }
-        if commit_group(&connection, group.drain(..)) {
+        if commit_group(&connection, group.drain(..), slowest) {
             changes.send_modify(|n| *n += 1);
         }
     }
@@ -190,7 +216,11 @@ fn work(connection: Connection, mut queue: mpsc::Receiver<Job>, changes: &watch:
 
 /// Runs the operations in one transaction (in more only where SQLite itself has rolled
 /// one back) and answers all of them. Whether any that was committed made work.
-fn commit_group(connection: &Connection, group: impl Iterator<Item = Operation>) -> bool {
+fn commit_group(
+    connection: &Connection,
+    group: impl Iterator<Item = Operation>,
+    slowest: &Slowest,
+) -> bool {
     let mut made_work = false;
     let mut open: Vec<Ran> = Vec::new();
     for operation in group {
@@ -213,7 +243,10 @@ fn commit_group(connection: &Connection, group: impl Iterator<Item = Operation>)
     if connection.is_autocommit() {
         return false;
     }
-    let end = match connection.prepare_cached("COMMIT").and_then(|mut s| s.execute([])) {
+    let begun = Instant::now();
+    let committed = connection.prepare_cached("COMMIT").and_then(|mut s| s.execute([]));
+    slowest.note(begun.elapsed());
+    let end = match committed {
         Ok(_) => {
             made_work = open.iter().any(|ran| ran.made_work);
             Commit::Done
