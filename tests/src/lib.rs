@@ -1,1 +1,24 @@
-//! Placeholder.
+//! Support of the integration tests: real processes, spoken to as outsiders do.
+//!
+//! A [`Setup`] starts a LiveKit dev server, `dialtone serve` and a test worker, runs a
+//! test against them, and proves afterwards that no process is left. Nothing here sleeps
+//! for luck: every wait is on a condition, has a ceiling, and says what it waited for.
+
+mod answer;
+mod api;
+mod bins;
+mod hands;
+mod livekit;
+mod process;
+mod request;
+mod rig;
+pub mod wait;
+
+pub use answer::Answer;
+pub use api::Api;
+pub use bins::bins;
+pub use hands::{Hand, Hands};
+pub use livekit::create_dispatch;
+pub use process::Process;
+pub use request::TestBatch;
+pub use rig::{Rig, Setup};

@@ -1,0 +1,4 @@
+//! Dialtone from the outside: real processes, real HTTP, real command lines.
+
+mod pipeline;
+mod trigger;
