@@ -67,10 +67,7 @@ impl Simulator {
         let session = job.join().await?;
         let call = Call { simulator: self, job: &job, metadata: &metadata };
         let lasts = self.scale.story(outcome::lasts(plan, outcome, call_id));
-        let result = tokio::select! {
-            result = call.simulate(outcome, lasts) => result,
-            () = job.cancelled.cancelled() => Err(JobFailure::new("the job was terminated")),
-        };
+        let result = call.simulate(outcome, lasts).await;
         session.leave().await;
         result
     }
@@ -87,18 +84,41 @@ impl Call<'_> {
             }
             // No claim, no status, no callback: the platform has to find out by itself.
             PlannedOutcome::Stuck | PlannedOutcome::Dropped => {
-                sleep(lasts).await;
-                Ok(())
+                self.unless_terminated(sleep(lasts)).await
             }
         }
     }
 
+    /// What `future` gives, unless LiveKit ends the job first.
+    async fn unless_terminated<T>(&self, future: impl Future<Output = T>) -> Result<T, JobFailure> {
+        tokio::select! {
+            output = future => Ok(output),
+            () = self.job.cancelled.cancelled() => Err(JobFailure::new("the job was terminated")),
+        }
+    }
+
     async fn talk(&self, lasts: Duration, end: ReportedStatus, outcome: Outcome) -> JobResult {
+        let talked = self.unless_terminated(self.ring_and_talk(lasts, end)).await??;
+        // From here on the platform closes the room, and so ends the job, as soon as it
+        // knows the outcome, which can be before its answer is here.
+        if talked {
+            self.status(end).await?;
+            self.report(outcome, lasts).await?;
+        }
+        Ok(())
+    }
+
+    /// Claims the dial and lets the call last. `false`: the call is not ours.
+    async fn ring_and_talk(
+        &self,
+        lasts: Duration,
+        end: ReportedStatus,
+    ) -> Result<bool, JobFailure> {
         let request = ClaimRequest { claimer: Some(self.job.job_id.clone()) };
         let asked = Instant::now();
         let claim: ClaimResponse = match self.post(&self.path("claim"), &request).await {
             Ok(claim) => claim,
-            Err(error) => return self.not_ours(&error),
+            Err(error) => return self.not_ours(&error).map(|()| false),
         };
         let beat = Duration::from_millis(claim.heartbeat_ms.max(1));
         // An answer older than the heartbeat lease grants nothing any more.
@@ -121,11 +141,11 @@ impl Call<'_> {
         };
         // The worker's own deadline: a call that the platform has given up is hung up.
         let talked = timeout_at(over, talk).await.unwrap_or(false);
-        if !talked {
-            return Err(JobFailure::new("hung up: the platform has ended the call"));
+        if talked {
+            Ok(true)
+        } else {
+            Err(JobFailure::new("hung up: the platform has ended the call"))
         }
-        self.status(end).await?;
-        self.report(outcome, lasts).await
     }
 
     /// Beats until the platform says to hang up.
