@@ -22,6 +22,7 @@ use crate::{console, menu};
     name = "xtask",
     bin_name = "cargo xtask",
     disable_help_subcommand = true,
+    term_width = 100,
     after_help = EXIT_CODES
 )]
 struct Cli {
@@ -89,15 +90,14 @@ pub struct Output {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Run")]
 pub struct Common {
-    #[command(flatten)]
-    pub output: Output,
     /// Seed of everything random; drawn and printed if absent.
     #[arg(long)]
     pub seed: Option<u64>,
     /// How long the stack may take to be ready; a bare number is seconds.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = seconds)]
     pub timeout: Duration,
-    /// How long the whole run may take; a bare number is seconds.
+    /// How long the whole run may take after the build; a bare number is seconds. Unless given:
+    /// 10 minutes where time is scaled at least tenfold, else no limit.
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub deadline: Option<Duration>,
     /// Keep the data of the stack in the run folder even if everything passed.
@@ -109,6 +109,9 @@ pub struct Common {
     /// Allow a target that is not on this machine.
     #[arg(long)]
     pub yes_remote: bool,
+    // Last: its heading would take over what comes after it.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// What stdout carries.

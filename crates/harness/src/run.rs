@@ -98,10 +98,16 @@ impl Run {
         self.error(failure);
     }
 
-    /// Records a check that does not hold for a reason that ends the run, and that the caller is
-    /// going to tell as such.
-    pub fn record_failed(&self, name: &str, took: Duration, failure: &Failure) {
-        self.record(Check::failed(name, took, failure));
+    /// Records a check during which the run broke off; the reason itself is told by the caller.
+    /// What a signal or the deadline cut short has not failed: it was not run.
+    pub fn broke_off(&self, name: &str, took: Duration, failure: &Failure) {
+        let cut_short = matches!(
+            failure.exit,
+            ExitCode::Interrupted | ExitCode::Terminated | ExitCode::Deadline
+        );
+        if !cut_short {
+            self.record(Check::failed(name, took, failure));
+        }
     }
 
     /// Records and tells why the run cannot pass, outside any check.

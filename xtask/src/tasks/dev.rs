@@ -25,7 +25,10 @@ pub struct Args {
 pub async fn run(args: &Args) -> u8 {
     let common = &args.common;
     let mut session = Session::begin(dev::COMMAND, common.seed, &common.output);
-    session.identity.again = "cargo xtask dev".to_owned();
+    session.identity.again = format!(
+        "cargo xtask dev --livekit-port {} --api-port {}",
+        args.livekit_port, args.api_port
+    );
     session.bus.emit(dev::opening(&session.identity));
     if let Err(failure) = session.prepare() {
         return session.refuse(&failure);

@@ -129,15 +129,18 @@ pub async fn run(run: Run, options: &Options, limits: Limits) -> Envelope {
     let (stack, planned) = match started {
         Ok(started) => started,
         Err(failure) => {
-            run.fail("ready", began.elapsed(), failure);
+            run.broke_off("ready", began.elapsed(), &failure);
+            run.error(failure);
             teardown(&run, Instant::now(), &Stack::sweep(run.dir()).await);
             return run.finish();
         }
     };
     let watch = Watch::start();
     let driven = drive(&run, options, &guard, &watch, &stack, &planned, began).await;
-    if driven.is_ok() {
-        watch.last_look(&stack).await;
+    match &driven {
+        Ok(_) => watch.last_look(&stack).await,
+        // Told at once: taking the stack down can take seconds.
+        Err(failure) => run.error(failure.clone()),
     }
     let down = Instant::now();
     let left = stack.stop().await;
@@ -147,17 +150,13 @@ pub async fn run(run: Run, options: &Options, limits: Limits) -> Envelope {
     if let Some(failure) = &too_slow {
         run.error(failure.clone());
     }
-    match driven {
-        Ok(done) => {
-            let recount = async {
-                guard.step.set("recounting the batch from its rows");
-                verify::recount(&options.binaries.dialtone, &done.batch, run.dir()).await
-            };
-            let recount = guard.watch(recount).await;
-            judge_all(&run, options, &done, recount, too_slow.as_ref());
-        }
-        // What broke off for lack of speed says nothing about the system.
-        Err(failure) => run.error(failure),
+    if let Ok(done) = driven {
+        let recount = async {
+            guard.step.set("recounting the batch from its rows");
+            verify::recount(&options.binaries.dialtone, &done.batch, run.dir()).await
+        };
+        let recount = guard.watch(recount).await;
+        judge_all(&run, options, &done, recount, too_slow.as_ref());
     }
     teardown(&run, down, &left);
     run.finish()
@@ -213,7 +212,7 @@ async fn drive(
         }
         Err(failure) => {
             // The check has failed for this very reason; it is told once.
-            run.record_failed("ready", began.elapsed(), &failure);
+            run.broke_off("ready", began.elapsed(), &failure);
             return Err(failure);
         }
     }
@@ -245,7 +244,7 @@ async fn work(
     let batch = match api.trigger(&request, run.dir()).await {
         Ok(triggered) => triggered.batch_id.to_string(),
         Err(failure) => {
-            run.record_failed("trigger", began.elapsed(), &failure);
+            run.broke_off("trigger", began.elapsed(), &failure);
             return Err(failure);
         }
     };

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use dialtone_clock::Timeline;
+use dialtone_contract::ErrorCode;
 
 use super::batch::teardown;
 use super::stack_of::{self, Wanted};
@@ -51,7 +52,8 @@ pub async fn run(run: Run, options: &Options, limits: Limits) -> Envelope {
     let stack = match guard.watch(start(&run, options)).await {
         Ok(stack) => stack,
         Err(failure) => {
-            run.fail("ready", began.elapsed(), failure);
+            run.broke_off("ready", began.elapsed(), &failure);
+            run.error(failure);
             teardown(&run, Instant::now(), &Stack::sweep(run.dir()).await);
             return run.finish();
         }
@@ -60,9 +62,7 @@ pub async fn run(run: Run, options: &Options, limits: Limits) -> Envelope {
     match guard.watch(stack.ready()).await {
         Ok(()) => {
             run.pass("ready", began.elapsed(), format!("{} services", stack.members().len()));
-            let api = format!("http://127.0.0.1:{}", options.api_port);
-            let text = format!("API at {api}; press Ctrl-C to stop");
-            run.bus().emit(Event::Note { text });
+            run.bus().emit(Event::Note { text: "press Ctrl-C to stop".to_owned() });
             guard.step.set("serving");
             let dead = guard.watch(async { Err::<(), _>(stack.death().await) }).await;
             match dead {
@@ -72,7 +72,10 @@ pub async fn run(run: Run, options: &Options, limits: Limits) -> Envelope {
                 Ok(()) => {}
             }
         }
-        Err(failure) => run.fail("ready", began.elapsed(), failure),
+        Err(failure) => {
+            run.broke_off("ready", began.elapsed(), &failure);
+            run.error(failure);
+        }
     }
     let down = Instant::now();
     let left = stack.stop().await;
@@ -89,7 +92,15 @@ async fn start(run: &Run, options: &Options) -> Result<Stack, Failure> {
         api_port: options.api_port,
         seed: run.identity().seed,
     };
-    let planned = stack_of::plan(&wanted, run.dir())?;
+    let planned = stack_of::plan(&wanted, run.dir()).map_err(|failure| match failure.code {
+        ErrorCode::PortTaken => failure.hint(
+            "stop its owner, or choose other ports with --livekit-port and --api-port (0 = free)",
+        ),
+        _ => failure,
+    })?;
+    if let Some(livekit) = &planned.livekit_dev {
+        run.bus().emit(Event::Note { text: format!("API {}, LiveKit {livekit}", planned.api) });
+    }
     let setting = Setting {
         supervise: options.binaries.supervise.clone(),
         timeline: Timeline::REAL,

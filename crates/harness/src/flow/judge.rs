@@ -254,3 +254,7 @@ pub fn mix(mix: OutcomeWeights) -> String {
     let parts: Vec<String> = mix.pairs().iter().map(|(plan, n)| format!("{n} {plan}")).collect();
     parts.join(" + ")
 }
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

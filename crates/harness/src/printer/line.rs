@@ -41,19 +41,16 @@ pub(super) fn of(
         Event::ServiceExited { name, pid, exit } => {
             timed(style, Tone::Bad, "Exited", name, at_ms, &format!("pid {pid}, {exit}"))
         }
-        Event::Invariants { hold, total, broken } => {
-            if broken.is_empty() {
-                return (Stream::Talk, String::new());
-            }
-            let text = format!("{hold}/{total} hold; broken: {}", broken.join(", "));
-            status(style, Tone::Bad, "Invariants", &text)
-        }
         Event::Note { text } => status(style, Tone::Bold, "Note", text),
         Event::Stopped { processes, duration_ms } => {
             let what = plural(*processes, "process", "processes");
             timed(style, Tone::Good, "Stopped", &what, *duration_ms, "")
         }
-        Event::Progress(_) | Event::Table { .. } | Event::RunFinished { .. } => String::new(),
+        // What the lines after the ruler tell.
+        Event::Progress(_)
+        | Event::Table { .. }
+        | Event::Invariants { .. }
+        | Event::RunFinished { .. } => String::new(),
     };
     (Stream::Talk, text)
 }
@@ -112,12 +109,12 @@ fn failure(style: Style, event: &Event) -> String {
     let bar = if style.unicode { "\u{2502}" } else { "|" };
     let mut text = String::new();
     let head = style.paint(Tone::Bad, &format!("error[{}]", code.as_str()));
-    let _ = writeln!(text, "{head}: {}", style.text(message));
+    let _ = writeln!(text, "{head}: {}", message);
     for line in evidence {
-        let _ = writeln!(text, "  {bar} {}", style.text(line));
+        let _ = writeln!(text, "  {bar} {}", line);
     }
-    let _ = writeln!(text, "  = why: {}", style.text(why));
-    let _ = writeln!(text, "  = try: {}", style.text(hint));
+    let _ = writeln!(text, "  = why: {}", why);
+    let _ = writeln!(text, "  = try: {}", hint);
     if let Some(again) = again {
         let _ = writeln!(text, "  = again: {again}");
     }
@@ -128,12 +125,12 @@ fn failure(style: Style, event: &Event) -> String {
 pub(super) fn status(style: Style, tone: Tone, word: &str, text: &str) -> String {
     // Padding is counted before painting: escapes have no width.
     let word = style.paint(tone, &format!("{word:>12}"));
-    format!("{word} {}\n", style.text(text))
+    format!("{word} {}\n", text)
 }
 
 fn timed(style: Style, tone: Tone, word: &str, subject: &str, ms: f64, detail: &str) -> String {
     let word = style.paint(tone, &format!("{word:>12}"));
-    let line = format!("{word} {subject:<SUBJECT$} [{:>8.3}s] {}", ms / 1e3, style.text(detail));
+    let line = format!("{word} {subject:<SUBJECT$} [{:>8.3}s] {}", ms / 1e3, detail);
     format!("{}\n", line.trim_end())
 }
 

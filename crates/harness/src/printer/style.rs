@@ -60,17 +60,4 @@ impl Style {
         let dash = if self.unicode { "\u{2500}" } else { "-" };
         format!(" {}", dash.repeat(12))
     }
-
-    /// Text as this terminal can show it.
-    pub fn text(self, text: &str) -> String {
-        if self.unicode {
-            return text.to_owned();
-        }
-        let plain = |c: char| match c {
-            '\u{2500}'..='\u{257f}' => '-',
-            c if c.is_ascii() => c,
-            _ => '?',
-        };
-        text.chars().map(plain).collect()
-    }
 }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use dialtone_child::census;
+use dialtone_child::{Exit, census};
 use dialtone_contract::ErrorCode;
 
-use super::{Port, Stack};
+use super::{GRACE, Port, Stack};
 use crate::envelope::millis;
 use crate::event::Event;
 use crate::failure::Failure;
@@ -67,8 +67,7 @@ impl Stack {
             let ended_before = member.child.try_exit().is_some();
             let exit = member.child.stop().await;
             if !ended_before && exit.code != Some(0) {
-                let text = format!("{} ended with {exit} when it was told to stop", member.name);
-                self.bus.emit(Event::Warning { text });
+                self.bus.emit(unclean(&member.name, exit));
             }
             ports.push((member.name.clone(), member.port));
         }
@@ -79,6 +78,17 @@ impl Stack {
         let processes = leftovers(&self.run_id).await;
         Teardown { stopped, processes, ports: held(ports).await, files: files_in(&self.tmp) }
     }
+}
+
+/// What is said of a process that did not end well when it was told to.
+fn unclean(name: &str, exit: Exit) -> Event {
+    /// Number of the signal that cannot be caught.
+    const KILL: i32 = 9;
+    if exit.signal == Some(KILL) {
+        let text = format!("{name} was still busy after {} s and was killed", GRACE.as_secs());
+        return Event::Note { text };
+    }
+    Event::Warning { text: format!("{name} ended with {exit} when it was told to stop") }
 }
 
 /// The ports that somebody still listens on. Tasks that waited for a process give up its listener

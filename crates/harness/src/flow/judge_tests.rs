@@ -1,0 +1,223 @@
+//! Batches as the API would show them, good and bad.
+
+use std::collections::BTreeMap;
+
+use dialtone_clock::Timestamp;
+use dialtone_contract::wire::{AttemptView, EntryView};
+use dialtone_contract::{BatchId, BatchState, CallState, EntryKey, EntryState};
+
+use super::*;
+use crate::invariant;
+
+const MIX: OutcomeWeights = OutcomeWeights { completed: 2, failed: 1, stuck: 1, dropped: 1 };
+
+const EXACT: Asked = Asked { mix: MIX, mode: OutcomeMode::Exact, attempts_max: 3 };
+
+fn at(s: i64) -> Option<Timestamp> {
+    Some(Timestamp::from_micros(s * 1_000_000))
+}
+
+/// An entry that went as planned.
+fn entry(seq: u32, plan: PlannedOutcome) -> EntryView {
+    let key = EntryKey { batch: BatchId::from_token("1"), seq };
+    let tries = if plan.claims() { 1 } else { 3 };
+    let attempt = |attempt| AttemptView {
+        call_id: key.call_id(attempt),
+        attempt,
+        state: if plan.claims() { CallState::Ended } else { CallState::Failed },
+        room: key.call_id(attempt).to_string(),
+        dispatch_id: Some("AD_1".into()),
+        dispatched_at: at(1),
+        claimed_at: at(2).filter(|_| plan.claims()),
+        ended_at: at(3),
+        reason: Some(plan.expected().to_string()),
+    };
+    EntryView {
+        entry_id: key.entry_id(),
+        seq,
+        to: "+1555***0001".into(),
+        state: plan.expected().final_state(),
+        outcome: Some(plan.expected()),
+        planned_outcome: Some(plan),
+        attempts: (1..=tries).map(attempt).collect(),
+    }
+}
+
+/// Five entries that went as planned.
+fn good() -> Vec<EntryView> {
+    use PlannedOutcome::{Completed, Dropped, Failed, Stuck};
+    [Completed, Failed, Stuck, Completed, Dropped]
+        .into_iter()
+        .zip(1..)
+        .map(|(plan, seq)| entry(seq, plan))
+        .collect()
+}
+
+fn tally(entries: &[EntryView]) -> Tally {
+    let mut tally = Tally::new(3);
+    entries.iter().for_each(|entry| tally.add(entry));
+    tally
+}
+
+/// The status that these entries must have.
+fn status(tally: &Tally) -> BatchStatus {
+    let state = |state| tally.by_state.get(&state).copied().unwrap_or(0);
+    let batch = BatchId::from_token("1");
+    BatchStatus {
+        job_id: batch.job(),
+        batch_id: batch,
+        status: BatchState::Completed,
+        status_reason: None,
+        mode: "test".into(),
+        seed: Some(1),
+        total_calls: tally.entries,
+        completed_calls: state(EntryState::Completed),
+        failed_calls: state(EntryState::Failed),
+        cancelled_calls: 0,
+        pending_calls: state(EntryState::Pending),
+        in_flight: 0,
+        attempts: tally.attempts,
+        dials: tally.dials,
+        progress: 1.0,
+        by_state: tally.by_state.clone(),
+        by_outcome: tally.by_outcome.clone(),
+        event_seq: 40,
+        created_at: Timestamp::default(),
+        started_at: at(1),
+        finished_at: at(9),
+        report_url: Some("/batch/bat_1/report".into()),
+    }
+}
+
+/// The names of the invariants that do not hold.
+fn broken(status: &BatchStatus, tally: &Tally, report: Result<(), String>) -> Vec<String> {
+    let all = invariant::check(status, tally, 3, report);
+    all.into_iter().filter(|i| !i.holds).map(|i| i.name).collect()
+}
+
+#[test]
+fn a_good_batch_passes_everything() {
+    let tally = tally(&good());
+    let status = status(&tally);
+    assert_eq!(counts(EXACT, &tally), Ok("5 entries ended as planned".into()));
+    assert_eq!(attempts(EXACT, &tally, &status), Ok("9 attempts, 3 dials".into()));
+    assert!(false_expiries(&tally).is_ok());
+    assert_eq!(broken(&status, &tally, Ok(())), Vec::<String>::new());
+    assert!(table(EXACT, &tally).iter().all(|row| row.good));
+}
+
+#[test]
+fn a_swap_of_two_outcomes_keeps_the_totals_and_is_found() {
+    let mut entries = good();
+    entries[0].planned_outcome = Some(PlannedOutcome::Failed);
+    entries[1].planned_outcome = Some(PlannedOutcome::Completed);
+    let failure = counts(EXACT, &tally(&entries)).expect_err("found");
+    assert_eq!(failure.code, ErrorCode::WrongCounts);
+    insta::assert_snapshot!(format!("{failure}\n{}", failure.evidence.join("\n")), @r"
+    2 entries did not end as planned
+    ent_1_1 was planned failed and ended completed (completed)
+    ent_1_2 was planned completed and ended failed (failed)
+    ");
+}
+
+#[test]
+fn another_plan_than_asked_for_is_found() {
+    let mut entries = good();
+    entries[4] = entry(5, PlannedOutcome::Stuck);
+    let failure = counts(EXACT, &tally(&entries)).expect_err("found");
+    assert!(failure.message.contains("2 completed + 1 failed + 2 stuck + 0 dropped"), "{failure}");
+    let failure = counts(EXACT, &tally(&good()[..4])).expect_err("found");
+    assert_eq!(failure.message, "4 entries, 5 were asked for");
+}
+
+#[test]
+fn a_false_expiry_costs_an_attempt_and_is_found_twice() {
+    let mut entries = good();
+    let mut lost = entries[0].attempts[0].clone();
+    lost.claimed_at = None;
+    lost.reason = Some("timeout_unclaimed".into());
+    entries[0].attempts[0].attempt = 2;
+    entries[0].attempts.insert(0, lost);
+    let tally = tally(&entries);
+    let failure = false_expiries(&tally).expect_err("found");
+    assert_eq!(failure.evidence, ["call_1_1_1 ended as timeout_unclaimed"]);
+    let failure = attempts(EXACT, &tally, &status(&tally)).expect_err("found");
+    assert_eq!(failure.message, "attempts are 10, expected 9");
+    assert!(counts(EXACT, &tally).is_ok(), "it ended as planned all the same");
+}
+
+#[test]
+fn a_counter_that_drifts_is_named() {
+    let tally = tally(&good());
+    let mut status = status(&tally);
+    status.completed_calls = 3;
+    status.by_outcome = BTreeMap::from([(Outcome::Completed, 3)]);
+    let all = invariant::check(&status, &tally, 3, Ok(()));
+    let drift = all.iter().find(|i| i.name == "counters_equal_rows").expect("checked");
+    assert!(!drift.holds);
+    assert_eq!(
+        drift.detail.as_deref(),
+        Some(
+            "completed_calls is 3, the entries say 2; by_outcome.completed is 3, the entries \
+             say 2; by_outcome.failed is 0, the entries say 1; by_outcome.timeout_unclaimed is \
+             0, the entries say 2"
+        )
+    );
+}
+
+#[test]
+fn every_invariant_is_broken_by_something() {
+    type Break = fn(&mut Vec<EntryView>);
+    let cases: [(&str, Break); 6] = [
+        ("one_terminal_state", |e| e[0].outcome = None),
+        ("one_terminal_state", |e| e[0].state = EntryState::Failed),
+        ("no_lost_entry", |e| e[1].seq = 1),
+        ("attempts_within_limits", |e| {
+            let mut more = e[2].attempts[2].clone();
+            more.attempt = 4;
+            e[2].attempts.push(more);
+        }),
+        ("closing_attempt_is_current", |e| e[2].attempts[1].attempt = 3),
+        ("closing_attempt_is_current", |e| e[0].attempts[0].claimed_at = None),
+    ];
+    for (name, spoil) in cases {
+        let mut entries = good();
+        spoil(&mut entries);
+        let tally = tally(&entries);
+        let found = broken(&status(&tally), &tally, Ok(()));
+        assert!(found.iter().any(|broken| broken == name), "{name}: {found:?}");
+    }
+    let tally = tally(&good());
+    let mut status = status(&tally);
+    assert_eq!(broken(&status, &tally, Err("404".into())), ["one_report"]);
+    status.total_calls = 6;
+    assert_eq!(broken(&status, &tally, Ok(())), ["no_lost_entry"]);
+    status.total_calls = 5;
+    status.dials = 10;
+    assert_eq!(broken(&status, &tally, Ok(())), ["counters_equal_rows", "attempts_within_limits"]);
+}
+
+#[test]
+fn weighted_counts_have_bands() {
+    let mix = OutcomeWeights { completed: 240, failed: 1000, stuck: 150, dropped: 100 };
+    let asked = Asked { mix, mode: OutcomeMode::Weighted, attempts_max: 3 };
+    let expected = asked.expected();
+    // 25 of 149 attempts go unclaimed, so 1.196 attempts an entry: 287 complete, 1196 fail.
+    let said = [expected.completed, expected.failed, expected.unclaimed, expected.attempts];
+    insta::assert_snapshot!(said.map(|band| band.to_string()).join(" "));
+    for (band, mean) in said.into_iter().zip([287, 1196, 7, 1781]) {
+        assert!(band.low < mean && mean < band.high, "{band} around {mean}");
+    }
+}
+
+#[test]
+fn a_certain_weighted_batch_has_no_band() {
+    let mix = OutcomeWeights { completed: 10, ..OutcomeWeights::default() };
+    let asked = Asked { mix, mode: OutcomeMode::Weighted, attempts_max: 3 };
+    let expected = asked.expected();
+    assert_eq!(expected.completed, Band::exactly(10));
+    assert_eq!(expected.attempts, Band::exactly(10));
+    let mix = OutcomeWeights { stuck: 10, ..OutcomeWeights::default() };
+    let expected = Asked { mix, ..asked }.expected();
+    assert_eq!((expected.unclaimed, expected.attempts), (Band::exactly(10), Band::exactly(30)));
+}
