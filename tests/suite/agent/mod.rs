@@ -1,0 +1,6 @@
+//! The agents' side, spoken by hand: every step of a call, right and wrong.
+
+mod authority;
+mod deadlines;
+mod ending;
+mod fencing;
