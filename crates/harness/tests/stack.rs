@@ -165,6 +165,15 @@ async fn what_is_left_behind_is_named_and_killed() {
 }
 
 #[tokio::test]
+async fn a_stack_that_is_dropped_ends_by_itself() {
+    let bench = Bench::new();
+    let stack = bench.start(vec![Bench::service("good", "good"), Bench::service("deaf", "deaf")]);
+    drop(stack.await);
+    let left = census::wait_empty(bench.dir.run_id(), PATIENCE).await;
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
 async fn a_port_that_is_taken_names_its_holder() {
     let held = Port::bind("held", 0).expect("a free port");
     let failure = Port::bind("wanted", held.number).expect_err("taken");

@@ -3,22 +3,20 @@
 use std::time::{Duration, Instant};
 
 use dialtone_clock::{TimeScale, Timeline};
+use dialtone_contract::OutcomeWeights;
 use dialtone_contract::wire::{BatchStatus, OutcomeMode, TestBatchRequest, TestOptions};
-use dialtone_contract::{BatchState, ErrorCode, OutcomeWeights, PlannedOutcome};
 
 use super::follow::{self, Api};
 use super::judge::{self, Asked};
 use super::stack_of::{self, Planned, Wanted};
+use super::verdict::{self, Done};
 use super::watch::Watch;
-use super::{Binaries, Guard, Limits, LiveKit, verify};
-use crate::envelope::{Envelope, Invariant};
+use super::{Binaries, Guard, Limits, LiveKit, figures, verify};
+use crate::envelope::Envelope;
 use crate::event::Event;
 use crate::failure::Failure;
-use crate::invariant::{self, Verified};
-use crate::prom::Samples;
 use crate::run::{Identity, Run};
-use crate::stack::{Setting, Stack, Teardown};
-use crate::tally::Tally;
+use crate::stack::{Setting, Stack};
 
 /// The command.
 pub const COMMAND: &str = "batch:test";
@@ -30,9 +28,6 @@ pub const CHECKS: &[&str] =
 /// The voice and the user of a fresh store.
 const VOICE: &str = "demo";
 const USER: i64 = 1;
-
-/// How long the metrics may take.
-const METRICS: Duration = Duration::from_secs(5);
 
 /// What shall be run.
 #[derive(Clone, Debug)]
@@ -131,13 +126,14 @@ pub async fn run(run: Run, options: &Options, limits: Limits) -> Envelope {
         Err(failure) => {
             run.broke_off("ready", began.elapsed(), &failure);
             run.error(failure);
-            teardown(&run, Instant::now(), &Stack::sweep(run.dir()).await);
+            verdict::teardown(&run, Instant::now(), &Stack::sweep(run.dir()).await);
             return run.finish();
         }
     };
     let watch = Watch::start();
-    let driven = drive(&run, options, &guard, &watch, &stack, &planned, began).await;
-    match &driven {
+    let play = Play { run: &run, options, guard: &guard, watch: &watch, stack: &stack };
+    let played = play.through(&planned, began).await;
+    match &played {
         Ok(_) => watch.last_look(&stack).await,
         // Told at once: taking the stack down can take seconds.
         Err(failure) => run.error(failure.clone()),
@@ -150,24 +146,14 @@ pub async fn run(run: Run, options: &Options, limits: Limits) -> Envelope {
     if let Some(failure) = &too_slow {
         run.error(failure.clone());
     }
-    if let Ok(done) = driven {
-        let recount = async {
-            guard.step.set("recounting the batch from its rows");
-            verify::recount(&options.binaries.dialtone, &done.batch, run.dir()).await
-        };
+    if let Ok(done) = played {
+        guard.step.set("recounting the batch from its rows");
+        let recount = verify::recount(&options.binaries.dialtone, &done.batch, run.dir());
         let recount = guard.watch(recount).await;
-        judge_all(&run, options, &done, recount, too_slow.as_ref());
+        verdict::judge_all(&run, options.asked(), &done, recount, too_slow.as_ref());
     }
-    teardown(&run, down, &left);
+    verdict::teardown(&run, down, &left);
     run.finish()
-}
-
-/// A batch that has ended.
-struct Done {
-    batch: String,
-    status: BatchStatus,
-    tally: Tally,
-    report: Result<(), String>,
 }
 
 async fn start(run: &Run, options: &Options, guard: &Guard) -> Result<(Stack, Planned), Failure> {
@@ -194,217 +180,67 @@ async fn start(run: &Run, options: &Options, guard: &Guard) -> Result<(Stack, Pl
     Ok((stack, planned))
 }
 
-/// From started to ended, or to the reason why it never will be.
-async fn drive(
-    run: &Run,
-    options: &Options,
-    guard: &Guard,
-    watch: &Watch,
-    stack: &Stack,
-    planned: &Planned,
-    began: Instant,
-) -> Result<Done, Failure> {
-    guard.step.set("waiting for the stack to be ready");
-    let ready = guard.watch(stack.ready()).await;
-    match ready {
-        Ok(()) => {
-            run.pass("ready", began.elapsed(), format!("{} services", stack.members().len()));
-        }
-        Err(failure) => {
-            // The check has failed for this very reason; it is told once.
+/// A run whose stack has been started.
+struct Play<'a> {
+    run: &'a Run,
+    options: &'a Options,
+    guard: &'a Guard,
+    watch: &'a Watch,
+    stack: &'a Stack,
+}
+
+impl Play<'_> {
+    /// From started to ended, or to the reason why it never will be.
+    async fn through(&self, planned: &Planned, began: Instant) -> Result<Done, Failure> {
+        let Self { run, guard, stack, .. } = self;
+        guard.step.set("waiting for the stack to be ready");
+        if let Err(failure) = guard.watch(stack.ready()).await {
+            // The reason is told by the caller, once.
             run.broke_off("ready", began.elapsed(), &failure);
             return Err(failure);
         }
-    }
-    let livekit_dev = planned.livekit_dev.as_deref();
-    let work = async {
-        tokio::select! {
-            biased;
-            done = work(run, options, guard, watch, stack, &planned.api) => done,
-            dead = stack.death() => Err(dead),
-            pointless = watch.until_pointless(stack, livekit_dev) => Err(pointless),
-        }
-    };
-    guard.watch(work).await
-}
-
-async fn work(
-    run: &Run,
-    options: &Options,
-    guard: &Guard,
-    watch: &Watch,
-    stack: &Stack,
-    base: &str,
-) -> Result<Done, Failure> {
-    let api = Api { http: stack.http(), base };
-    let asked = options.asked();
-    guard.step.set("triggering the batch");
-    let began = Instant::now();
-    let request = options.request(run.identity().seed);
-    let batch = match api.trigger(&request, run.dir()).await {
-        Ok(triggered) => triggered.batch_id.to_string(),
-        Err(failure) => {
-            run.broke_off("trigger", began.elapsed(), &failure);
-            return Err(failure);
-        }
-    };
-    run.pass("trigger", began.elapsed(), format!("batch {batch}"));
-    let factor = options.scale.factor();
-    let followed = Instant::now();
-    let tell = |status: &BatchStatus, progress| {
-        watch.dials(status.dials);
-        run.simulated(followed.elapsed() * factor);
-        follow::tell(run.bus(), &guard.step, progress);
-    };
-    let status = api.follow(&batch, factor, tell).await?;
-    run.simulated(followed.elapsed() * factor);
-    let tally = api.entries(&batch, asked.attempts_max, &guard.step).await?;
-    let report = api.report(&status).await;
-    metrics(run, asked, &status, &tally);
-    server_metrics(run, stack, base).await;
-    Ok(Done { batch, status, tally, report })
-}
-
-/// The figures that the API gives.
-fn metrics(run: &Run, asked: Asked, status: &BatchStatus, tally: &Tally) {
-    run.metric("entries", f64::from(status.total_calls));
-    run.metric("entries_completed", f64::from(status.completed_calls));
-    run.metric("entries_failed", f64::from(status.failed_calls));
-    run.metric("attempts", f64::from(status.attempts));
-    run.metric("dials", f64::from(status.dials));
-    run.metric("false_expiries", f64::from(tally.false_expiries.count));
-    if asked.mode == OutcomeMode::Exact {
-        for plan in PlannedOutcome::ALL {
-            run.metric(plan.as_str(), f64::from(tally.line(*plan).as_planned));
-        }
-        return;
-    }
-    // Without a plan per entry, stuck and dropped cannot be told apart from outside.
-    use dialtone_contract::Outcome::{Completed, Failed, TimeoutUnclaimed};
-    for (name, outcome) in
-        [("completed", Completed), ("failed", Failed), ("unclaimed", TimeoutUnclaimed)]
-    {
-        run.metric(name, f64::from(tally.ended(outcome)));
-    }
-}
-
-/// The figures that only the server has.
-async fn server_metrics(run: &Run, stack: &Stack, base: &str) {
-    let answer = stack.http().get(&format!("{base}/metrics"), &[], METRICS).await;
-    let text = answer.map(|answer| String::from_utf8_lossy(&answer.body).into_owned());
-    let samples = Samples::parse(&text.unwrap_or_default());
-    let callbacks = |result| samples.sum("batch_callbacks_total", &[("result", result)]);
-    match callbacks("applied") {
-        Some(applied) => run.metric("callbacks", applied),
-        None => run.metric("callbacks", 0.0),
-    }
-    for result in ["duplicate", "late", "unknown"] {
-        if let Some(n) = callbacks(result) {
-            run.metric(&format!("callbacks_{result}"), n);
-        }
-    }
-    for (name, q) in [("dispatch_p50_ms", 0.5), ("dispatch_p95_ms", 0.95)] {
-        match samples.quantile("call_dispatch_duration_seconds", q) {
-            Some(seconds) => run.metric(name, seconds * 1e3),
-            None => run.bus().emit(Event::Warning {
-                text: format!("{name} is unknown: dialtone's metrics show no dispatch"),
-            }),
-        }
-    }
-}
-
-/// Every check on a batch that has ended.
-fn judge_all(
-    run: &Run,
-    options: &Options,
-    done: &Done,
-    recount: Result<Verified, Failure>,
-    too_slow: Option<&Failure>,
-) {
-    let asked = options.asked();
-    run.bus().emit(Event::Table { rows: judge::table(asked, &done.tally), figures: figures(run) });
-    let answers = [
-        ("counts", judge::counts(asked, &done.tally)),
-        ("attempts", judge::attempts(asked, &done.tally, &done.status)),
-        ("false_expiries", judge::false_expiries(&done.tally)),
-    ];
-    for (name, answer) in answers {
-        match (answer, too_slow) {
-            (Ok(detail), _) => run.pass(name, Duration::ZERO, detail),
-            // A machine that is too slow lets deadlines pass that nobody missed.
-            (Err(failure), Some(slow)) => {
-                run.skip(name, Duration::ZERO, format!("not judged ({slow}): {failure}"));
+        run.pass("ready", began.elapsed(), format!("{} services", stack.members().len()));
+        let livekit_dev = planned.livekit_dev.as_deref();
+        let work = async {
+            tokio::select! {
+                biased;
+                done = self.work(&planned.api) => done,
+                dead = stack.death() => Err(dead),
+                pointless = self.watch.until_pointless(stack, livekit_dev) => Err(pointless),
             }
-            (Err(failure), None) => run.fail(name, Duration::ZERO, failure),
-        }
+        };
+        guard.watch(work).await
     }
-    if done.status.status != BatchState::Completed {
-        let reason = done.status.status_reason.as_deref().unwrap_or("no reason given");
-        let message = format!("the batch ended {} ({reason})", done.status.status);
-        run.error(Failure::new(ErrorCode::CheckFailed, message));
-    }
-    judge_invariants(run, asked, done, recount);
-}
 
-fn judge_invariants(run: &Run, asked: Asked, done: &Done, recount: Result<Verified, Failure>) {
-    let began = Instant::now();
-    let from_outside =
-        invariant::check(&done.status, &done.tally, asked.attempts_max, done.report.clone());
-    from_outside.into_iter().for_each(|invariant| run.invariant(invariant));
-    let recount = match recount {
-        Ok(verified) => {
-            let lines = verified.invariants.into_iter().map(Invariant::from);
-            lines.for_each(|invariant| run.invariant(invariant));
-            None
-        }
-        Err(failure) => Some(failure),
-    };
-    let (broken, total) = run.invariants();
-    let names: Vec<String> = broken.iter().map(|invariant| invariant.name.clone()).collect();
-    let hold = total - broken.len();
-    run.bus().emit(Event::Invariants { hold, total, broken: names.clone() });
-    if !broken.is_empty() {
-        let evidence = broken.iter().map(|invariant| {
-            format!(
-                "{}: {}",
-                invariant.name,
-                invariant.detail.as_deref().unwrap_or("does not hold")
-            )
-        });
-        let message = format!("{} of {total} do not hold: {}", broken.len(), names.join(", "));
-        let failure = Failure::new(ErrorCode::InvariantBroken, message).evidence(evidence);
-        run.fail("invariants", began.elapsed(), failure);
-    } else if let Some(failure) = recount {
-        run.fail("invariants", began.elapsed(), failure);
-    } else {
-        run.pass("invariants", began.elapsed(), format!("{hold}/{total} hold"));
+    /// Triggers the batch, follows it, reads what became of it.
+    async fn work(&self, base: &str) -> Result<Done, Failure> {
+        let Self { run, options, guard, watch, stack } = self;
+        let api = Api { http: stack.http(), base };
+        let asked = options.asked();
+        guard.step.set("triggering the batch");
+        let began = Instant::now();
+        let request = options.request(run.identity().seed);
+        let batch = match api.trigger(&request, run.dir()).await {
+            Ok(triggered) => triggered.batch_id.to_string(),
+            Err(failure) => {
+                run.broke_off("trigger", began.elapsed(), &failure);
+                return Err(failure);
+            }
+        };
+        run.pass("trigger", began.elapsed(), format!("batch {batch}"));
+        let factor = options.scale.factor();
+        let followed = Instant::now();
+        let tell = |status: &BatchStatus, progress| {
+            watch.dials(status.dials);
+            run.simulated(followed.elapsed() * factor);
+            follow::tell(run.bus(), &guard.step, progress);
+        };
+        let status = api.follow(&batch, factor, tell).await?;
+        run.simulated(followed.elapsed() * factor);
+        let tally = api.entries(&batch, asked.attempts_max, &guard.step).await?;
+        let report = api.report(&status).await;
+        figures::of_api(run, asked, &status, &tally);
+        figures::of_server(run, stack.http(), base).await;
+        Ok(Done { batch, status, tally, report })
     }
-}
-
-/// The last check of every run with a stack.
-pub(super) fn teardown(run: &Run, began: Instant, left: &Teardown) {
-    let clean = left.failure();
-    run.invariant(Invariant {
-        name: "nothing_leaked".to_owned(),
-        holds: clean.is_none(),
-        detail: clean.as_ref().map(ToString::to_string),
-    });
-    match clean {
-        Some(failure) => run.fail("teardown", began.elapsed(), failure),
-        None => run.pass("teardown", began.elapsed(), "no process, port or file left".to_owned()),
-    }
-}
-
-fn figures(run: &Run) -> String {
-    let value = |name| run.metric_value(name);
-    let whole = |name| value(name).map(|n| format!("{n:.0}"));
-    let fine = |name| value(name).map(|n| format!("{n:.1} ms"));
-    let parts = [
-        whole("dials").map(|n| format!("dials {n}")),
-        whole("callbacks").map(|n| format!("callbacks {n}")),
-        fine("dispatch_p50_ms").map(|n| format!("dispatch p50 {n}")),
-        fine("dispatch_p95_ms").map(|n| format!("p95 {n}")),
-        whole("loop_lag_max_ms").map(|n| format!("loop lag max {n} ms")),
-    ];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

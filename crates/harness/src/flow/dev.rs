@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use dialtone_clock::Timeline;
 use dialtone_contract::ErrorCode;
 
-use super::batch::teardown;
 use super::stack_of::{self, Wanted};
+use super::verdict::teardown;
 use super::{Binaries, Guard, Limits, LiveKit};
 use crate::envelope::Envelope;
 use crate::event::Event;

@@ -2,9 +2,11 @@
 
 pub mod batch;
 pub mod dev;
+mod figures;
 mod follow;
 mod judge;
 mod stack_of;
+mod verdict;
 mod verify;
 mod watch;
 

@@ -25,6 +25,8 @@ pub async fn recount(dialtone: &Path, batch: &str, dir: &RunDir) -> Result<Verif
         .args(["verify", "--batch", batch, "--json", "--data-dir"])
         .arg(dir.join(DATA))
         .env(RUN_ENV, dir.run_id())
+        // The batch is in the data folder, whatever else there is.
+        .env_remove("DATABASE_URL")
         .stdin(Stdio::null())
         .kill_on_drop(true);
     let cannot = |why: String| {

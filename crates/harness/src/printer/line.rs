@@ -61,7 +61,8 @@ fn opening(style: Style, event: &Event) -> String {
         return String::new();
     };
     let said = |word, what: &[String]| {
-        (!what.is_empty()).then(|| format!("{word}: {}; ", what.join(", "))).unwrap_or_default()
+        let nothing = what.is_empty();
+        if nothing { String::new() } else { format!("{word}: {}; ", what.join(", ")) }
     };
     let (real, simulated) = (said("real", real), said("simulated", simulated));
     let text = format!("{real}{simulated}seed {seed}, run {run_id}");
@@ -109,12 +110,12 @@ fn failure(style: Style, event: &Event) -> String {
     let bar = if style.unicode { "\u{2502}" } else { "|" };
     let mut text = String::new();
     let head = style.paint(Tone::Bad, &format!("error[{}]", code.as_str()));
-    let _ = writeln!(text, "{head}: {}", message);
+    let _ = writeln!(text, "{head}: {message}");
     for line in evidence {
-        let _ = writeln!(text, "  {bar} {}", line);
+        let _ = writeln!(text, "  {bar} {line}");
     }
-    let _ = writeln!(text, "  = why: {}", why);
-    let _ = writeln!(text, "  = try: {}", hint);
+    let _ = writeln!(text, "  = why: {why}");
+    let _ = writeln!(text, "  = try: {hint}");
     if let Some(again) = again {
         let _ = writeln!(text, "  = again: {again}");
     }
@@ -125,7 +126,7 @@ fn failure(style: Style, event: &Event) -> String {
 pub(super) fn status(style: Style, tone: Tone, word: &str, text: &str) -> String {
     // Padding is counted before painting: escapes have no width.
     let word = style.paint(tone, &format!("{word:>12}"));
-    format!("{word} {}\n", text)
+    format!("{word} {text}\n")
 }
 
 fn timed(style: Style, tone: Tone, word: &str, subject: &str, ms: f64, detail: &str) -> String {

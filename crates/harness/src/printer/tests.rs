@@ -114,7 +114,7 @@ fn envelope(exit: ExitCode) -> Envelope {
 fn said(style: Style, verbosity: Verbosity, events: Vec<Event>) -> String {
     #[derive(Clone)]
     struct Mark(&'static str, Arc<Mutex<String>>);
-    impl io::Write for Mark {
+    impl Write for Mark {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let mut all = self.1.lock().expect("not poisoned");
             for line in String::from_utf8_lossy(bytes).lines() {
@@ -133,8 +133,8 @@ fn said(style: Style, verbosity: Verbosity, events: Vec<Event>) -> String {
         let stamped = Stamped { at_ms: f64::from(at) * 100.0, event };
         terminal.take(&stamped).expect("written");
     }
-    let text = all.lock().expect("not poisoned").clone();
-    text
+    drop(terminal);
+    Arc::into_inner(all).and_then(|all| all.into_inner().ok()).expect("the printer is gone")
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn progress_is_a_line_a_second_where_nobody_looks() {
 #[test]
 fn a_reader_that_has_gone_away_takes_nothing_with_it() {
     struct Gone;
-    impl io::Write for Gone {
+    impl Write for Gone {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
             Err(io::ErrorKind::BrokenPipe.into())
         }

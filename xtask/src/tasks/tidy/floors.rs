@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use dialtone_harness::failure::Failure;
-
-use super::Violation;
 use super::workspace::{Package, Workspace};
+use super::{Answer, Violation};
 
 /// The floor of each library. A new crate gets its line here.
 const FLOORS: &[(&str, u8)] = &[
@@ -31,7 +29,7 @@ const TOP: u8 = 4;
 /// From this floor on nothing is used sideways: such crates are systems, not tools.
 const NO_SIDEWAYS: u8 = 2;
 
-pub fn check(workspace: &Workspace) -> Result<(String, Vec<Violation>), Failure> {
+pub fn check(workspace: &Workspace) -> Answer {
     let violations =
         judge(&workspace.packages, |package| workspace.relative(&package.manifest_path));
     Ok((format!("{} packages", workspace.packages.len()), violations))

@@ -1,12 +1,10 @@
 //! Rules about manifests: one set of lints, one place for dependencies.
 
-use dialtone_harness::failure::Failure;
-
-use super::Violation;
+use super::Answer;
 use super::workspace::Workspace;
 
 /// Every package takes the workspace's lints.
-pub fn lints(workspace: &Workspace) -> Result<(String, Vec<Violation>), Failure> {
+pub fn lints(workspace: &Workspace) -> Answer {
     let mut violations = Vec::new();
     for package in &workspace.packages {
         let Some(manifest) = workspace.manifest(package) else { continue };
@@ -18,7 +16,7 @@ pub fn lints(workspace: &Workspace) -> Result<(String, Vec<Violation>), Failure>
 }
 
 /// Every dependency stands once, in the root manifest.
-pub fn dependencies(workspace: &Workspace) -> Result<(String, Vec<Violation>), Failure> {
+pub fn dependencies(workspace: &Workspace) -> Answer {
     let mut violations = Vec::new();
     for package in &workspace.packages {
         let Some(manifest) = workspace.manifest(package) else { continue };

@@ -24,10 +24,13 @@ const COMMAND: &str = "tidy";
 /// What breaks a rule: a place and what is wrong there.
 type Violation = String;
 
+/// What is said when a rule holds, and what breaks it.
+type Answer = Result<(String, Vec<Violation>), Failure>;
+
 /// A rule: its name, what is said when it holds, and what breaks it.
 struct Rule {
     name: &'static str,
-    check: fn(&Workspace) -> Result<(String, Vec<Violation>), Failure>,
+    check: fn(&Workspace) -> Answer,
 }
 
 const RULES: &[Rule] = &[

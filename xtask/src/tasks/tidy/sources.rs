@@ -1,8 +1,6 @@
 //! Rules about source files.
 
-use dialtone_harness::failure::Failure;
-
-use super::Violation;
+use super::Answer;
 use super::workspace::{File, Workspace};
 
 /// Lines of a Rust file at most.
@@ -33,7 +31,7 @@ const MACHINE: [&str; 4] =
     [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/Us", "ers/"), concat!("/wo", "rk/")];
 
 /// Every crate root says what the crate is.
-pub fn crate_docs(workspace: &Workspace) -> Result<(String, Vec<Violation>), Failure> {
+pub fn crate_docs(workspace: &Workspace) -> Answer {
     let mut violations = Vec::new();
     let mut roots = 0;
     for target in workspace.packages.iter().flat_map(|package| &package.targets) {
@@ -48,7 +46,7 @@ pub fn crate_docs(workspace: &Workspace) -> Result<(String, Vec<Violation>), Fai
 }
 
 /// No file is too long to be one noun.
-pub fn file_size(workspace: &Workspace) -> Result<(String, Vec<Violation>), Failure> {
+pub fn file_size(workspace: &Workspace) -> Answer {
     let lengths = || workspace.sources().map(|file| (file, file.text.lines().count()));
     let violations = lengths()
         .filter(|(_, lines)| *lines > LINES_MAX)
@@ -61,7 +59,7 @@ pub fn file_size(workspace: &Workspace) -> Result<(String, Vec<Violation>), Fail
 }
 
 /// What is printed goes through the event stream or a log.
-pub fn printing(workspace: &Workspace) -> Result<(String, Vec<Violation>), Failure> {
+pub fn printing(workspace: &Workspace) -> Answer {
     let violations = workspace
         .sources()
         .filter(|file| !listed(PRINTS, &file.path))
@@ -77,7 +75,7 @@ pub fn printing(workspace: &Workspace) -> Result<(String, Vec<Violation>), Failu
 }
 
 /// Tests wait for what they mean, not for luck. A sleep between two looks of a loop is a poll.
-pub fn test_sleeps(workspace: &Workspace) -> Result<(String, Vec<Violation>), Failure> {
+pub fn test_sleeps(workspace: &Workspace) -> Answer {
     let violations = workspace
         .sources()
         .filter(|file| !listed(SLEEPS, &file.path))
@@ -104,7 +102,7 @@ fn lucky_sleeps(lines: &[(usize, &str)]) -> Vec<usize> {
 }
 
 /// Nothing names a folder of the machine that it was written on.
-pub fn machine_paths(workspace: &Workspace) -> Result<(String, Vec<Violation>), Failure> {
+pub fn machine_paths(workspace: &Workspace) -> Answer {
     let violations = workspace
         .files
         .iter()

@@ -1,0 +1,111 @@
+//! The checks on a batch that has ended, and on what its stack left behind.
+
+use std::time::{Duration, Instant};
+
+use dialtone_contract::wire::BatchStatus;
+use dialtone_contract::{BatchState, ErrorCode};
+
+use super::figures;
+use super::judge::{self, Asked};
+use crate::envelope::Invariant;
+use crate::event::Event;
+use crate::failure::Failure;
+use crate::invariant::{self, Verified};
+use crate::run::Run;
+use crate::stack::Teardown;
+use crate::tally::Tally;
+
+/// A batch that has ended, as the API shows it.
+pub struct Done {
+    /// The batch.
+    pub batch: String,
+    /// Its last status.
+    pub status: BatchStatus,
+    /// Its entries.
+    pub tally: Tally,
+    /// Why its report cannot be read, if it cannot.
+    pub report: Result<(), String>,
+}
+
+/// Every check on a batch that has ended.
+pub fn judge_all(
+    run: &Run,
+    asked: Asked,
+    done: &Done,
+    recount: Result<Verified, Failure>,
+    too_slow: Option<&Failure>,
+) {
+    run.bus()
+        .emit(Event::Table { rows: judge::table(asked, &done.tally), figures: figures::line(run) });
+    let answers = [
+        ("counts", judge::counts(asked, &done.tally)),
+        ("attempts", judge::attempts(asked, &done.tally, &done.status)),
+        ("false_expiries", judge::false_expiries(&done.tally)),
+    ];
+    for (name, answer) in answers {
+        match (answer, too_slow) {
+            (Ok(detail), _) => run.pass(name, Duration::ZERO, detail),
+            // A machine that is too slow lets deadlines pass that nobody missed.
+            (Err(failure), Some(slow)) => {
+                run.skip(name, Duration::ZERO, format!("not judged ({slow}): {failure}"));
+            }
+            (Err(failure), None) => run.fail(name, Duration::ZERO, failure),
+        }
+    }
+    if done.status.status != BatchState::Completed {
+        let reason = done.status.status_reason.as_deref().unwrap_or("no reason given");
+        let message = format!("the batch ended {} ({reason})", done.status.status);
+        run.error(Failure::new(ErrorCode::CheckFailed, message));
+    }
+    invariants(run, asked, done, recount);
+}
+
+fn invariants(run: &Run, asked: Asked, done: &Done, recount: Result<Verified, Failure>) {
+    let began = Instant::now();
+    let from_outside =
+        invariant::check(&done.status, &done.tally, asked.attempts_max, done.report.clone());
+    from_outside.into_iter().for_each(|invariant| run.invariant(invariant));
+    let recount = match recount {
+        Ok(verified) => {
+            let lines = verified.invariants.into_iter().map(Invariant::from);
+            lines.for_each(|invariant| run.invariant(invariant));
+            None
+        }
+        Err(failure) => Some(failure),
+    };
+    let (broken, total) = run.invariants();
+    let names: Vec<String> = broken.iter().map(|invariant| invariant.name.clone()).collect();
+    let hold = total - broken.len();
+    run.bus().emit(Event::Invariants { hold, total, broken: names.clone() });
+    if !broken.is_empty() {
+        let evidence = broken.iter().map(|invariant| {
+            format!(
+                "{}: {}",
+                invariant.name,
+                invariant.detail.as_deref().unwrap_or("does not hold")
+            )
+        });
+        let message = format!("{} of {total} do not hold: {}", broken.len(), names.join(", "));
+        let failure = Failure::new(ErrorCode::InvariantBroken, message).evidence(evidence);
+        run.fail("invariants", began.elapsed(), failure);
+    } else if let Some(failure) = recount {
+        run.broke_off("invariants", began.elapsed(), &failure);
+        run.error(failure);
+    } else {
+        run.pass("invariants", began.elapsed(), format!("{hold}/{total} hold"));
+    }
+}
+
+/// The last check of every run with a stack.
+pub fn teardown(run: &Run, began: Instant, left: &Teardown) {
+    let clean = left.failure();
+    run.invariant(Invariant {
+        name: "nothing_leaked".to_owned(),
+        holds: clean.is_none(),
+        detail: clean.as_ref().map(ToString::to_string),
+    });
+    match clean {
+        Some(failure) => run.fail("teardown", began.elapsed(), failure),
+        None => run.pass("teardown", began.elapsed(), "no process, port or file left".to_owned()),
+    }
+}
