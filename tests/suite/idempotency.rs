@@ -1,6 +1,7 @@
 //! `Idempotency-Key`: one key, one batch, whatever is sent and however often.
 
 use dialtone_contract::{ErrorCode, limits};
+use dialtone_tests::wait::until;
 use dialtone_tests::{Setup, TestBatch};
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -81,6 +82,33 @@ async fn eight_at_once_under_one_key_make_one_batch() {
             }
             let batches = rig.api.batches().await;
             assert_eq!(batches.len(), 5, "{batches:?}");
+        })
+        .await;
+}
+
+/// A client that gives up and asks again gets the batch that it gave up on, whole.
+#[tokio::test]
+async fn a_client_that_goes_away_leaves_a_whole_batch_and_no_other() {
+    Setup::at(1)
+        .without_worker()
+        .run(async |rig| {
+            let batch = TestBatch::of(50_000, 0, 0, 0).with("/options/max_concurrent", 1);
+            let known = || async { rig.api.batches().await.len() };
+            let asked = rig.api.ask(&batch, Some("key"));
+            // Dropped as soon as the batch shows, while its entries are being written.
+            tokio::select! {
+                answer = asked => panic!("too fast for this test: {answer:?}"),
+                () = until("the batch to show", async || match known().await {
+                    1 => Ok(()),
+                    n => Err(format!("{n} batches")),
+                }) => {}
+            }
+            let again: Value = rig.api.ask(&batch, Some("key")).await.expect(202);
+            let batches = rig.api.batches().await;
+            assert_eq!(batches.len(), 1, "{batches:?}");
+            assert_eq!(again["batch_id"], Value::from(batches[0].batch_id.as_str()));
+            assert_eq!(batches[0].by_state.values().sum::<u32>(), 50_000);
+            assert_ne!(batches[0].status.as_str(), "loading");
         })
         .await;
 }

@@ -29,7 +29,10 @@ pub async fn trigger_test(
     Json(request): Json<TestBatchRequest>,
 ) -> Result<Response, Failure> {
     let idempotency = idempotency(&headers, &request)?;
-    let triggered = api.intake.trigger_test(&tenant, &request, idempotency).await?;
+    // A client that goes away leaves no half-loaded batch behind: a task of its own ends
+    // what was begun.
+    let intake = async move { api.intake.trigger_test(&tenant, &request, idempotency).await };
+    let triggered = tokio::spawn(intake).await.map_err(|_| ErrorCode::Internal)??;
     let batch = triggered.batch;
     let location = format!("/batch/batch-status/{batch}");
     let body =

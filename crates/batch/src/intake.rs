@@ -1,11 +1,13 @@
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use dialtone_auth::Phone;
 use dialtone_clock::Clock;
 use dialtone_contract::wire::{OutcomeMode, SpanS, TestBatchRequest};
-use dialtone_contract::{BatchId, FieldError, OutcomeWeights, TenantId, limits};
+use dialtone_contract::{BatchId, BatchState, FieldError, OutcomeWeights, TenantId, limits};
 use dialtone_store::{
-    Accepted, BatchMode, BatchSpec, Idempotency, NewBatch, NewEntry, Store, StoreError,
+    Accepted, BatchMode, BatchSpec, BatchTransition, Change, Idempotency, NewBatch, NewEntry,
+    Store, StoreError,
 };
 use uuid::Uuid;
 
@@ -37,16 +39,25 @@ pub struct Triggered {
     pub replayed: bool,
 }
 
+/// An idempotency key and whose it is.
+type Key = (TenantId, String);
+
+/// Held while a trigger is under way.
+type Turn = tokio::sync::Mutex<()>;
+
 /// Takes in batches.
 pub struct Intake {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    /// Keys with a trigger under way: of several at once the first creates, and the
+    /// others wait to be answered as it was.
+    turns: Mutex<HashMap<Key, Weak<Turn>>>,
 }
 
 impl Intake {
     /// Takes in batches for `store`.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+        Self { store, clock, turns: Mutex::default() }
     }
 
     /// Creates a test batch; when this returns, the batch survives any crash.
@@ -59,6 +70,11 @@ impl Intake {
         request: &TestBatchRequest,
         idempotency: Option<Idempotency>,
     ) -> Result<Triggered, IntakeError> {
+        let turn = idempotency.as_ref().map(|new| self.turn(tenant, &new.key));
+        let _turn = match &turn {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        };
         if let Some(new) = &idempotency
             && let Some((batch, hash)) = self.store.accepted_under(tenant, &new.key).await?
         {
@@ -73,6 +89,17 @@ impl Intake {
             created_at: self.clock.now(),
         };
         self.load(new, idempotency).await
+    }
+
+    fn turn(&self, tenant: &TenantId, key: &str) -> Arc<Turn> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let kept = turns.entry((tenant.clone(), key.to_owned())).or_default();
+        kept.upgrade().unwrap_or_else(|| {
+            let turn = Arc::default();
+            *kept = Arc::downgrade(&turn);
+            turn
+        })
     }
 
     async fn load(
@@ -104,9 +131,19 @@ impl Intake {
         let now = self.clock.now();
         match self.store.accept_batch(&tenant, &batch, now, idempotency.clone()).await? {
             Accepted::Accepted => Ok(Triggered { batch, replayed: false }),
-            Accepted::Replayed { batch, request_hash } => {
+            Accepted::Replayed { batch: first, request_hash } => {
                 let new = idempotency.expect("only a key can be replayed");
-                replay(batch, &request_hash, &new)
+                // Another server was faster: nobody is told of what was loaded here.
+                let superseded = Change::Batch(BatchTransition {
+                    tenant,
+                    batch,
+                    from: BatchState::Loading,
+                    to: BatchState::Failed,
+                    reason: Some("superseded".to_owned()),
+                    at: now,
+                });
+                self.store.apply(&[superseded]).await?;
+                replay(first, &request_hash, &new)
             }
         }
     }
