@@ -116,6 +116,17 @@ impl Api {
         answer.batch_id.to_string()
     }
 
+    /// Triggers a test batch; `None` if the server went away before it answered.
+    ///
+    /// # Panics
+    /// If it answers anything but that the batch is accepted.
+    pub async fn try_trigger(&self, batch: &TestBatch) -> Option<String> {
+        let headers = [(CONTENT_TYPE.as_str(), "application/json")];
+        let body = Bytes::from(batch.json().to_string());
+        let answer = self.send(Method::POST, TRIGGER, &headers, Some(body)).await.ok()?;
+        Some(answer.expect::<TriggerResponse>(202).batch_id.to_string())
+    }
+
     /// The status of a batch.
     ///
     /// # Panics

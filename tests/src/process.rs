@@ -117,7 +117,10 @@ impl Process {
     }
 
     /// Waits until `/readyz` says so, and makes sure that it is this process that says it.
-    async fn ready(&self) {
+    ///
+    /// # Panics
+    /// If the process ends, another one answers, or the ceiling has passed.
+    pub async fn ready(&self) {
         let what = format!("{} to be ready", self.name());
         until(&what, async || {
             let asked = self.api.send(Method::GET, "/readyz", &[], None);

@@ -1,6 +1,8 @@
 //! Dialtone from the outside: real processes, real HTTP, real command lines.
 
 mod agent;
+mod crash;
+mod data_dir;
 mod idempotency;
 mod pipeline;
 mod reads;
