@@ -7,3 +7,4 @@ mod idempotency;
 mod pipeline;
 mod reads;
 mod trigger;
+mod worker;
