@@ -37,6 +37,46 @@ impl Troubles {
     }
 }
 
+/// Causes that are kept, and ids that are kept of each.
+const CAUSES: usize = 8;
+const IDS: usize = 3;
+
+/// Troubles that share causes: one lost minute can spoil a thousand entries in the same way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grouped {
+    /// How many there are.
+    pub count: u32,
+    by_cause: BTreeMap<String, (u32, Vec<String>)>,
+}
+
+impl Grouped {
+    fn add(&mut self, cause: String, id: &str) {
+        self.count += 1;
+        let (count, ids) = self.by_cause.entry(cause).or_default();
+        *count += 1;
+        if ids.len() < IDS {
+            ids.push(id.to_owned());
+        }
+    }
+
+    /// A line for each cause, the most frequent first.
+    pub fn told(&self) -> Vec<String> {
+        let mut causes: Vec<_> = self.by_cause.iter().collect();
+        causes.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+        let more = causes.len().saturating_sub(CAUSES);
+        causes.truncate(CAUSES);
+        let line = |(cause, (count, ids)): (&String, &(u32, Vec<String>))| {
+            let rest = if *count as usize > ids.len() { ", .." } else { "" };
+            format!("{count} {cause}: {}{rest}", ids.join(", "))
+        };
+        let mut told: Vec<String> = causes.into_iter().map(line).collect();
+        if more > 0 {
+            told.push(format!("and {more} other causes"));
+        }
+        told
+    }
+}
+
 /// What became of the entries of one plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Line {
@@ -65,9 +105,9 @@ pub struct Tally {
     /// Attempts whose dial was claimed.
     pub dials: u32,
     /// Entries that did not end as planned.
-    pub wrong: Troubles,
+    pub wrong: Grouped,
     /// Attempts of entries that claim, which the platform gave up.
-    pub false_expiries: Troubles,
+    pub false_expiries: Grouped,
     /// Entries that have not ended, or whose state and outcome contradict each other.
     pub unsettled: Troubles,
     /// Places in the batch that are missing or come twice.
@@ -89,8 +129,8 @@ impl Tally {
             by_outcome: BTreeMap::new(),
             attempts: 0,
             dials: 0,
-            wrong: Troubles::default(),
-            false_expiries: Troubles::default(),
+            wrong: Grouped::default(),
+            false_expiries: Grouped::default(),
             unsettled: Troubles::default(),
             misplaced: Troubles::default(),
             overdone: Troubles::default(),
@@ -127,14 +167,9 @@ impl Tally {
         if entry.outcome == Some(expected) && entry.state == expected.final_state() {
             line.as_planned += 1;
         } else {
-            self.wrong.add(|| {
-                format!(
-                    "{} was planned {plan} and ended {} ({})",
-                    entry.entry_id,
-                    entry.state,
-                    outcome(entry.outcome)
-                )
-            });
+            let cause =
+                format!("planned {plan}, ended {} ({})", entry.state, outcome(entry.outcome));
+            self.wrong.add(cause, entry.entry_id.as_str());
         }
     }
 
@@ -144,7 +179,7 @@ impl Tally {
         for attempt in &entry.attempts {
             let Some(how) = ended_by_platform(attempt) else { continue };
             if claims || how != Outcome::TimeoutUnclaimed {
-                self.false_expiries.add(|| format!("{} ended as {how}", attempt.call_id));
+                self.false_expiries.add(format!("ended as {how}"), attempt.call_id.as_str());
             }
         }
     }

@@ -115,9 +115,23 @@ fn a_swap_of_two_outcomes_keeps_the_totals_and_is_found() {
     assert_eq!(failure.code, ErrorCode::WrongCounts);
     insta::assert_snapshot!(format!("{failure}\n{}", failure.evidence.join("\n")), @r"
     2 entries did not end as planned
-    ent_1_1 was planned failed and ended completed (completed)
-    ent_1_2 was planned completed and ended failed (failed)
+    1 planned completed, ended failed (failed): ent_1_2
+    1 planned failed, ended completed (completed): ent_1_1
     ");
+}
+
+#[test]
+fn many_troubles_of_one_cause_are_one_line() {
+    let spoiled = (1..=40).map(|seq| {
+        let mut entry = entry(seq, PlannedOutcome::Failed);
+        entry.outcome = Some(Outcome::TimeoutRinging);
+        entry
+    });
+    let tally = tally(&spoiled.collect::<Vec<_>>());
+    assert_eq!(
+        tally.wrong.told(),
+        ["40 planned failed, ended failed (timeout_ringing): ent_1_1, ent_1_2, ent_1_3, .."]
+    );
 }
 
 #[test]
@@ -140,7 +154,7 @@ fn a_false_expiry_costs_an_attempt_and_is_found_twice() {
     entries[0].attempts.insert(0, lost);
     let tally = tally(&entries);
     let failure = false_expiries(&tally).expect_err("found");
-    assert_eq!(failure.evidence, ["call_1_1_1 ended as timeout_unclaimed"]);
+    assert_eq!(failure.evidence, ["1 ended as timeout_unclaimed: call_1_1_1"]);
     let failure = attempts(EXACT, &tally, &status(&tally)).expect_err("found");
     assert_eq!(failure.message, "attempts are 10, expected 9");
     assert!(counts(EXACT, &tally).is_ok(), "it ended as planned all the same");

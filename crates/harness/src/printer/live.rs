@@ -30,7 +30,7 @@ impl Live {
                 (true, false) => ("\u{2501}\u{2578} ", "bar:40"),
                 (false, _) => ("=> ", "bar:40"),
             };
-            let template = format!("{{prefix:>12}} {{{colour}}} {{pos}}/{{len}}\n{{msg}}");
+            let template = format!("{{prefix:>12}} {{{colour}}} {{pos}}/{{len}}\n{{wide_msg}}");
             let style = ProgressStyle::with_template(&template)
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
             self.bar.set_style(style.progress_chars(fill));

@@ -113,6 +113,12 @@ impl<O: Write + Send, T: Write + Send> Consumer for Terminal<O, T> {
                 self.write(Stream::Out, &text)
             }
             other => {
+                if matches!(other, Event::Stopped { .. })
+                    && let Some(live) = self.live.take()
+                {
+                    // Nothing moves any more.
+                    live.clear();
+                }
                 let (stream, text) = line::of(self.style, self.verbosity, event.at_ms, other);
                 self.write(stream, &text)
             }
