@@ -119,7 +119,8 @@ impl Args {
     }
 
     /// The command that does the same again.
-    fn again(&self, mix: OutcomeWeights, scale: TimeScale, seed: u64) -> String {
+    fn again(&self, wanted: &Wanted, seed: u64) -> String {
+        let Wanted { mix, scale, livekit } = wanted;
         let mut text = format!("cargo xtask batch:test --total {}", self.total);
         if self.fail_count.or(self.stuck_count).or(self.dropped_count).is_some() {
             text += &format!(
@@ -130,7 +131,14 @@ impl Args {
         if self.outcomes == Outcomes::Weighted {
             text += " --outcomes weighted";
         }
-        if scale != TimeScale::MAX {
+        let usual = match livekit {
+            LiveKit::Simulated => TimeScale::MAX,
+            LiveKit::External { url, .. } => {
+                text += &format!(" --livekit-url {url}");
+                TimeScale::REAL
+            }
+        };
+        if *scale != usual {
             text += &format!(" --time-scale {}", scale.factor());
         }
         if self.max_concurrent != limits::MAX_CONCURRENT_DEFAULT {
@@ -148,7 +156,7 @@ pub async fn run(args: &Args) -> u8 {
         Ok(wanted) => wanted,
         Err(failure) => return session.refuse(&failure),
     };
-    session.identity.again = args.again(wanted.mix, wanted.scale, session.identity.seed);
+    session.identity.again = args.again(&wanted, session.identity.seed);
     let opening = Opening {
         livekit: wanted.livekit.clone(),
         scale: wanted.scale,
@@ -195,6 +203,40 @@ pub async fn run(args: &Args) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn read(line: &str) -> Args {
+        let words = std::iter::once("batch:test").chain(line.split_whitespace());
+        <Line as clap::Parser>::try_parse_from(words).expect("a command line").args
+    }
+
+    #[test]
+    fn what_is_told_to_do_the_same_again_does_the_same() {
+        for line in [
+            "--total 149 --seed 7",
+            "--total 20 --fail-count 5 --stuck-count 2 --dropped-count 0 --seed 7",
+            "--total 20 --outcomes weighted --time-scale 10 --max-concurrent 5 --seed 7",
+            "--total 149 --livekit-url ws://127.0.0.1:7880 --seed 7",
+            "--total 149 --livekit-url ws://127.0.0.1:7880 --time-scale 240 --seed 7",
+        ] {
+            let args = read(line);
+            let wanted = args.wanted().expect("possible");
+            assert_eq!(args.again(&wanted, 7), format!("cargo xtask batch:test {line}"));
+        }
+    }
+
+    #[test]
+    fn time_is_scaled_only_for_a_livekit_on_this_machine() {
+        let scale = |line: &str| read(line).wanted().map(|w| w.scale).map_err(|f| f.exit.code());
+        assert_eq!(scale("--livekit-url ws://127.0.0.1:7880"), Ok(TimeScale::REAL));
+        assert_eq!(scale("--livekit-url ws://localhost --time-scale max"), Ok(TimeScale::MAX));
+        assert_eq!(scale("--livekit-url ws://10.0.0.1:7880 --yes-remote --time-scale 2"), Err(5));
+    }
 
     #[test]
     fn a_time_scale_is_max_or_a_factor() {

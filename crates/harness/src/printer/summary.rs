@@ -32,7 +32,7 @@ pub(super) fn summary(
     }
     if verbosity == Verbosity::Verbose {
         for (name, value) in envelope.metrics.iter() {
-            text.push_str(&status(style, Tone::Plain, "metric", &format!("{name} {value}")));
+            text.push_str(&status(style, Tone::Plain, "metric", &format!("{name:<18} {value}")));
         }
     }
     if let Some(folder) = folder {
