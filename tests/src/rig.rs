@@ -16,7 +16,7 @@ use crate::wait::soon;
 use crate::{Api, Process, bins};
 
 /// Stacks at once: more would slow each other until guards run out.
-static SLOTS: Semaphore = Semaphore::const_new(3);
+pub(crate) static SLOTS: Semaphore = Semaphore::const_new(3);
 
 /// How long a finished stack may take to leave the list of processes.
 const CLEAN: Duration = Duration::from_secs(3);

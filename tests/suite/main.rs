@@ -8,3 +8,4 @@ mod pipeline;
 mod reads;
 mod trigger;
 mod worker;
+mod xtask;
