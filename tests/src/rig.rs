@@ -147,6 +147,18 @@ impl Rig {
         self.dir.path()
     }
 
+    /// Everything that the processes have logged so far.
+    ///
+    /// # Panics
+    /// If a log cannot be read.
+    pub fn logs(&self) -> String {
+        let files = std::fs::read_dir(self.dir.path()).expect("readable").flatten();
+        let logs = files.filter(|file| file.file_name().to_string_lossy().contains(".log"));
+        logs.map(|log| String::from_utf8_lossy(&std::fs::read(log.path()).expect("read")).into())
+            .collect::<Vec<String>>()
+            .concat()
+    }
+
     /// Tag of every process of this stack.
     pub fn run(&self) -> &str {
         &self.run

@@ -113,6 +113,40 @@ async fn check_unpromised(rig: &Rig, acknowledged: bool, status: &BatchStatus) {
     }
 }
 
+/// A batch that was being written when its server died was promised to nobody: it never
+/// runs, and its key is free.
+#[tokio::test]
+async fn a_batch_that_was_half_written_never_runs() {
+    Setup::at(FACTOR)
+        .run(async |rig| {
+            let batch = TestBatch::of(100_000, 0, 0, 0).with("/options/max_concurrent", 1);
+            tokio::select! {
+                answer = rig.api.ask(&batch, Some("key")) => panic!("too fast: {answer:?}"),
+                () = until("entries to be written", async || {
+                    let batches = rig.api.batches().await;
+                    let states = batches.iter().flat_map(|batch| batch.by_state.values());
+                    let written: u32 = states.sum();
+                    if written > 0 { Ok(()) } else { Err(format!("{batches:?}")) }
+                }) => {}
+            }
+            rig.dialtone.kill().await;
+            rig.dialtone.restart().await;
+            let half = rig.api.batches().await.remove(0);
+            assert_eq!(half.status.as_str(), "failed", "{half:?}");
+            assert_eq!(half.status_reason.as_deref(), Some("load_interrupted"));
+            // Whatever else runs: nobody is called for it.
+            let small = TestBatch::of(5, 0, 0, 0).talk_s(1.0);
+            let whole: serde_json::Value = rig.api.ask(&small, Some("key")).await.expect(202);
+            let id = whole["batch_id"].as_str().expect("an id");
+            assert_ne!(id, half.batch_id.as_str());
+            rig.api.completed(id, BATCH).await;
+            let after = rig.api.status(half.batch_id.as_str()).await;
+            assert_eq!((after.attempts, after.dials, after.in_flight), (0, 0, 0), "{after:?}");
+            assert_eq!(after, half);
+        })
+        .await;
+}
+
 /// Triggers the default mix and waits until it has this many dials.
 async fn in_the_middle(rig: &Rig, dials: u32) -> String {
     let id = rig.api.trigger(&TestBatch::default_mix().seed(11)).await;

@@ -3,6 +3,7 @@
 mod agent;
 mod crash;
 mod data_dir;
+mod faults;
 mod idempotency;
 mod pipeline;
 mod reads;

@@ -101,6 +101,11 @@ async fn scenarios(factor: u32, seed: u64) {
                 scenario.check(rig, batch).await;
             }
             assert_eq!(rig.api.batches().await.len(), SCENARIOS.len());
+            let secret = std::fs::read_to_string(rig.data_dir().join("secret")).expect("made");
+            for canary in ["cap1.", "+1555000", secret.trim()] {
+                let found = rig.logs().lines().find(|line| line.contains(canary)).map(str::len);
+                assert_eq!(found, None, "a log has a capability, a number or the secret");
+            }
             let callbacks = rig.worker().metric("test_worker_callbacks_total").await;
             assert!((callbacks - 144.0).abs() < 0.5, "{callbacks} callbacks for 144 dials");
         })
