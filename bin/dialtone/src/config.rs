@@ -1,55 +1,19 @@
-//! What the environment says: LiveKit, the platform's secret, the timeline.
+//! What the environment says: the platform's secret, the timeline.
 
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use dialtone_auth::Secret;
-use dialtone_auth::livekit::ApiKey;
+use dialtone_auth::{Secret, env};
 use dialtone_clock::{Clock, ScaledClock, Timeline};
 
 /// Bytes of a platform secret that is made here, before they are written as hex.
 const SECRET_BYTES: usize = 32;
 
-/// A secret from `NAME`, or from the file that `NAME_FILE` names.
-pub fn secret(name: &str) -> anyhow::Result<Option<Secret>> {
-    if let Ok(value) = std::env::var(name) {
-        return Ok(Some(Secret::new(value)));
-    }
-    let Ok(path) = std::env::var(format!("{name}_FILE")) else { return Ok(None) };
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("{name}_FILE names `{path}`, which cannot be read"))?;
-    Ok(Some(Secret::new(text.trim())))
-}
-
-/// The LiveKit API key: from the environment, or the development pair if the server is
-/// on this machine.
-pub fn livekit_key(url: &str) -> anyhow::Result<ApiKey> {
-    let key = std::env::var("LIVEKIT_API_KEY").ok();
-    match (key, secret("LIVEKIT_API_SECRET")?) {
-        (Some(key), Some(secret)) => Ok(ApiKey { key, secret }),
-        (None, None) if is_loopback(url) => Ok(ApiKey::dev()),
-        _ => bail!(
-            "LIVEKIT_API_KEY and LIVEKIT_API_SECRET are both needed for `{url}`; \
-             the development pair is used on loopback only"
-        ),
-    }
-}
-
-fn is_loopback(url: &str) -> bool {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
-    };
-    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-}
-
 /// The platform's secret: `DIALTONE_SECRET`, or `<data-dir>/secret`, made on first use.
 pub fn platform_secret(data_dir: &Path) -> anyhow::Result<Secret> {
-    if let Some(secret) = secret("DIALTONE_SECRET")? {
+    if let Some(secret) = env::platform_secret("DIALTONE_SECRET")? {
         return Ok(secret);
     }
     let path = data_dir.join("secret");
@@ -88,6 +52,14 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::rename(&temporary, path)
 }
 
+/// Refuses a setting that would be silently ignored.
+pub fn refuse_other_stores() -> anyhow::Result<()> {
+    if std::env::var_os("DATABASE_URL").is_some_and(|url| !url.is_empty()) {
+        bail!("DATABASE_URL is set, and this version has the embedded store only; unset it");
+    }
+    Ok(())
+}
+
 /// The clock on the run's timeline.
 pub fn clock() -> anyhow::Result<Arc<dyn Clock>> {
     Ok(Arc::new(ScaledClock::new(Timeline::from_env()?)))
@@ -96,19 +68,6 @@ pub fn clock() -> anyhow::Result<Arc<dyn Clock>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn loopback_is_told_from_the_host_alone() {
-        for url in
-            ["http://127.0.0.1:7880", "ws://localhost", "http://[::1]:7880/", "http://127.0.0.1"]
-        {
-            assert!(is_loopback(url), "{url}");
-        }
-        for url in ["https://x.livekit.cloud", "http://127.0.0.1.evil.test", "http://10.0.0.1:7880"]
-        {
-            assert!(!is_loopback(url), "{url}");
-        }
-    }
 
     #[test]
     fn the_secret_is_made_once_and_private() {

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use anyhow::Context as _;
 use dialtone_api::Api;
-use dialtone_auth::{Capabilities, Secret};
-use dialtone_batch::{BatchMetrics, Calls, Dispatcher, DispatcherOptions, Intake, OutboxSender};
+use dialtone_auth::{Capabilities, Secret, env};
+use dialtone_batch::{
+    BatchMetrics, Calls, Dispatcher, DispatcherOptions, Intake, OutboxSender, Trouble,
+};
 use dialtone_clock::Clock;
 use dialtone_livekit::{LiveKit, RealLiveKit};
 use dialtone_serve::address_file::{self, AddressFile};
@@ -21,6 +24,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -70,8 +74,9 @@ enum Role {
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let shutdown = shutdown_signal();
+    config::refuse_other_stores()?;
     let clock = config::clock()?;
-    let key = config::livekit_key(&args.livekit_url)?;
+    let key = env::livekit_key(&args.livekit_url)?;
     let sqlite = Arc::new(SqliteStore::open(&args.data_dir, Arc::clone(&clock))?);
     sqlite.seed_demo().await?;
     let secret = config::platform_secret(&args.data_dir)?;
@@ -94,7 +99,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let livekit = Arc::new(RealLiveKit::new(&args.livekit_url, &key));
     let store: Arc<dyn Store> = sqlite.clone();
     health.registry().register_collector(Box::new(Disk(Arc::downgrade(&sqlite))));
-    let parts = Parts { store, livekit, clock, health: health.clone(), secret };
+    let parts =
+        Parts { store, livekit, clock, health: health.clone(), secret, died: Arc::default() };
     let metrics = parts.metrics();
     let tasks = TaskTracker::new();
     if args.roles.contains(&Role::Dispatcher) {
@@ -112,8 +118,24 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     tasks.close();
     tasks.wait().await;
     tracing::info!(accepted = drained.accepted, cut = drained.cut, "stopped");
-    drop(parts);
-    Ok(ExitCode::SUCCESS)
+    let died = parts.died.load(Ordering::Acquire);
+    Ok(if died { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Shows in the readiness what keeps the dispatcher from working.
+async fn follow_trouble(mut trouble: watch::Receiver<Trouble>, health: Health) {
+    loop {
+        let Trouble { livekit, store } = trouble.borrow_and_update().clone();
+        for (part, why) in [("livekit", livekit), ("store", store)] {
+            match why {
+                Some(why) => health.not_ready(part, why),
+                None => health.ready(part),
+            }
+        }
+        if trouble.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// How slow the disk has been. Weak, so that the metrics keep no store open.
@@ -138,6 +160,8 @@ struct Parts {
     clock: Arc<dyn Clock>,
     health: Health,
     secret: Secret,
+    /// Set when a loop without which the server must not go on has died.
+    died: Arc<AtomicBool>,
 }
 
 impl Parts {
@@ -174,9 +198,31 @@ impl Parts {
         .await?;
         // The data directory is locked: no other server can be loading a batch.
         dispatcher.discard_unfinished_loads().await?;
-        tasks.spawn(dispatcher.run(shutdown.clone()));
+        tokio::spawn(follow_trouble(dispatcher.trouble(), self.health.clone()));
+        self.spawn_vital(tasks, shutdown, "dispatcher", dispatcher.run(shutdown.clone()));
         let outbox = OutboxSender::new(Arc::clone(store), Arc::clone(livekit), Arc::clone(clock));
-        tasks.spawn(outbox.run(shutdown.clone()));
+        self.spawn_vital(tasks, shutdown, "outbox", outbox.run(shutdown.clone()));
         Ok(())
+    }
+
+    /// Spawns a loop without which the server must not go on: if it ends before the
+    /// shutdown (it panicked), the server shuts down, not ready from that moment.
+    fn spawn_vital(
+        &self,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+        name: &'static str,
+        run: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let (health, shutdown, died) = (self.health.clone(), shutdown.clone(), self.died.clone());
+        let task = tokio::spawn(run);
+        tasks.spawn(async move {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "the {name} died; shutting down");
+                health.not_ready(name, "died");
+                died.store(true, Ordering::Release);
+                shutdown.cancel();
+            }
+        });
     }
 }

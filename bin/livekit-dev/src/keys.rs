@@ -1,8 +1,8 @@
 use std::net::IpAddr;
 
-use anyhow::{Context as _, bail};
-use dialtone_auth::Secret;
+use anyhow::bail;
 use dialtone_auth::livekit::ApiKey;
+use dialtone_auth::{Secret, env};
 
 /// The server's API keys.
 pub struct Keys {
@@ -18,10 +18,14 @@ impl Keys {
     /// # Errors
     /// If a variable cannot be read as keys.
     pub fn from_env() -> anyhow::Result<Self> {
+        let text = |name| {
+            let value: Option<Secret> = env::secret(name)?;
+            Ok::<_, env::EnvError>(value.map(|value| value.expose().to_owned()))
+        };
         Self::read(
-            variable("LIVEKIT_KEYS")?.as_deref(),
-            variable("LIVEKIT_API_KEY")?,
-            variable("LIVEKIT_API_SECRET")?,
+            text("LIVEKIT_KEYS")?.as_deref(),
+            text("LIVEKIT_API_KEY")?,
+            text("LIVEKIT_API_SECRET")?,
         )
     }
 
@@ -79,23 +83,6 @@ fn read_pairs(text: &str) -> anyhow::Result<Vec<ApiKey>> {
             Ok(ApiKey { key: key.to_owned(), secret: Secret::new(secret) })
         })
         .collect()
-}
-
-/// The variable's value, or the content of the file that `NAME_FILE` names.
-fn variable(name: &str) -> anyhow::Result<Option<String>> {
-    if let Ok(value) = std::env::var(name)
-        && !value.is_empty()
-    {
-        return Ok(Some(value));
-    }
-    match std::env::var(format!("{name}_FILE")) {
-        Ok(path) if !path.is_empty() => {
-            let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("failed to read {name}_FILE `{path}`"))?;
-            Ok(Some(text.trim().to_owned()))
-        }
-        _ => Ok(None),
-    }
 }
 
 #[cfg(test)]

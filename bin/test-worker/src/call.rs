@@ -102,8 +102,10 @@ impl Call<'_> {
         // From here on the platform closes the room, and so ends the job, as soon as it
         // knows the outcome, which can be before its answer is here.
         if talked {
-            self.status(end).await?;
+            // The callback says all that the status does and more: it is sent in any case.
+            let closed = self.status(end).await;
             self.report(outcome, lasts).await?;
+            closed?;
         }
         Ok(())
     }
@@ -136,7 +138,7 @@ impl Call<'_> {
         let talk = async {
             tokio::select! {
                 () = sleep(lasts) => true,
-                () = self.beat(beat, state) => false,
+                () = self.beat(beat, asked, state) => false,
             }
         };
         // The worker's own deadline: a call that the platform has given up is hung up.
@@ -148,17 +150,25 @@ impl Call<'_> {
         }
     }
 
-    /// Beats until the platform says to hang up.
-    async fn beat(&self, every: Duration, state: HeartbeatState) {
+    /// Beats until the platform says to hang up, or until it must have given the call up:
+    /// no beat since `confirmed` has been answered for a whole lease.
+    async fn beat(&self, every: Duration, mut confirmed: Instant, state: HeartbeatState) {
         let mut next = Instant::now() + every;
         for seq in 1.. {
-            sleep_until(next).await;
+            let lapses = confirmed + every * BEATS_PER_LEASE;
+            if timeout_at(lapses, sleep_until(next)).await.is_err() {
+                return;
+            }
+            let sent_at = Instant::now();
             next += every;
             let request = HeartbeatRequest { seq, state };
-            let sent = self.once::<_, HeartbeatResponse>(&self.path("heartbeat"), &request).await;
-            // A beat that is lost is replaced by the next one.
-            if sent.is_ok_and(|answer| !answer.go_on) {
-                return;
+            let path = self.path("heartbeat");
+            match timeout_at(lapses, self.once::<_, HeartbeatResponse>(&path, &request)).await {
+                Err(_) => return,
+                Ok(Ok(answer)) if !answer.go_on => return,
+                Ok(Ok(_)) => confirmed = sent_at,
+                // A beat that is lost is replaced by the next one.
+                Ok(Err(_)) => {}
             }
         }
     }

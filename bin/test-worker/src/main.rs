@@ -9,13 +9,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Parser;
 use dialtone_agent_worker::{
     JobContext, JobHandler, JobResult, Registration, Worker, WorkerOptions,
 };
-use dialtone_auth::Secret;
-use dialtone_auth::livekit::ApiKey;
+use dialtone_auth::env;
 use dialtone_clock::Timeline;
 use dialtone_contract::TEST_WORKER_NAME;
 use dialtone_serve::address_file::{self, AddressFile};
@@ -75,7 +74,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let stop_health = CancellationToken::new();
     let health_task = start_health(&args, &health, stop_health.clone())?;
 
-    let key = livekit_key()?;
+    let key = env::livekit_key(&args.livekit_url)?;
     let options = WorkerOptions {
         max_jobs: args.max_jobs as usize,
         seed: u64::from(std::process::id()),
@@ -134,27 +133,6 @@ async fn follow_registration(
         }
         if registration.changed().await.is_err() {
             return;
-        }
-    }
-}
-
-fn livekit_key() -> anyhow::Result<ApiKey> {
-    let secret =
-        match (std::env::var("LIVEKIT_API_SECRET"), std::env::var("LIVEKIT_API_SECRET_FILE")) {
-            (Ok(secret), _) => Some(secret),
-            (_, Ok(path)) => Some(
-                std::fs::read_to_string(&path)
-                    .with_context(|| format!("LIVEKIT_API_SECRET_FILE names `{path}`"))?
-                    .trim()
-                    .to_owned(),
-            ),
-            _ => None,
-        };
-    match (std::env::var("LIVEKIT_API_KEY"), secret) {
-        (Ok(key), Some(secret)) => Ok(ApiKey { key, secret: Secret::new(secret) }),
-        (Err(_), None) => Ok(ApiKey::dev()),
-        _ => {
-            bail!("LIVEKIT_API_KEY and LIVEKIT_API_SECRET belong together; one of them is missing")
         }
     }
 }

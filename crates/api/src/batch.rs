@@ -29,8 +29,7 @@ pub async fn trigger_test(
     Json(request): Json<TestBatchRequest>,
 ) -> Result<Response, Failure> {
     let idempotency = idempotency(&headers, &request)?;
-    // A client that goes away leaves no half-loaded batch behind: a task of its own ends
-    // what was begun.
+    // A task of its own: a client that goes away must not leave half a batch behind.
     let intake = async move { api.intake.trigger_test(&tenant, &request, idempotency).await };
     let triggered = tokio::spawn(intake).await.map_err(|_| ErrorCode::Internal)??;
     let batch = triggered.batch;

@@ -7,7 +7,7 @@ use dialtone_contract::wire::{
     CallStatusRequest, CallStatusResponse, ClaimRequest, ClaimResponse, EntryCompletedRequest,
     EntryCompletedResponse, HeartbeatRequest, HeartbeatResponse,
 };
-use dialtone_contract::{CallId, ErrorCode, FieldError, Problem, TenantId};
+use dialtone_contract::{CallId, ErrorCode, FieldError, Problem, TenantId, limits};
 use dialtone_serve::problem::{Json, OptionalJson};
 
 use crate::error::Failure;
@@ -21,6 +21,10 @@ fn tenant(api: &Api, headers: &HeaderMap, call_id: &CallId) -> Result<TenantId, 
     Ok(TenantId::new(tenant.map_err(|_| ErrorCode::BadCapability)?))
 }
 
+fn refused(pointer: &str, code: &str, detail: String) -> Failure {
+    Problem::invalid(vec![FieldError::new(pointer, code, detail)]).into()
+}
+
 pub async fn claim(
     State(api): Shared,
     Path(call_id): Path<String>,
@@ -30,6 +34,10 @@ pub async fn claim(
     let call_id = CallId::new(call_id);
     let tenant = tenant(&api, &headers, &call_id)?;
     let claimer = request.and_then(|request| request.claimer);
+    if claimer.as_ref().is_some_and(|claimer| claimer.len() > limits::CLAIMER_MAX) {
+        let detail = format!("longer than {} bytes", limits::CLAIMER_MAX);
+        return Err(refused("/claimer", "too_large", detail));
+    }
     Ok(Json(api.calls.claim(&tenant, &call_id, claimer).await?))
 }
 
@@ -37,11 +45,11 @@ pub async fn heartbeat(
     State(api): Shared,
     Path(call_id): Path<String>,
     headers: HeaderMap,
-    Json(_): Json<HeartbeatRequest>,
+    Json(request): Json<HeartbeatRequest>,
 ) -> Result<Json<HeartbeatResponse>, Failure> {
     let call_id = CallId::new(call_id);
     let tenant = tenant(&api, &headers, &call_id)?;
-    Ok(Json(api.calls.heartbeat(&tenant, &call_id).await?))
+    Ok(Json(api.calls.heartbeat(&tenant, &call_id, &request).await?))
 }
 
 pub async fn status(
@@ -63,7 +71,11 @@ pub async fn completed(
     let tenant = tenant(&api, &headers, &request.call_id)?;
     if !request.status.is_reportable() {
         let detail = format!("`{}` is decided by the platform, not reported", request.status);
-        return Err(Problem::invalid(vec![FieldError::new("/status", "invalid", detail)]).into());
+        return Err(refused("/status", "invalid", detail));
+    }
+    if let Some(ms) = request.duration_ms.filter(|ms| *ms > limits::DURATION_MS_MAX) {
+        let detail = format!("{ms} is more than {}", limits::DURATION_MS_MAX);
+        return Err(refused("/duration_ms", "out_of_range", detail));
     }
     Ok(Json(api.calls.completed(&tenant, &request).await?))
 }

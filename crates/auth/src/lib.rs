@@ -2,6 +2,7 @@
 //! numbers out of logs. One algorithm, pinned: there is nothing to negotiate.
 
 mod capability;
+pub mod env;
 mod jwt;
 pub mod livekit;
 mod phone;

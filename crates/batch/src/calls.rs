@@ -3,7 +3,7 @@ use std::sync::Arc;
 use dialtone_clock::Clock;
 use dialtone_contract::wire::{
     CallStatusRequest, CallStatusResponse, ClaimResponse, EntryCompletedRequest,
-    EntryCompletedResponse, HeartbeatResponse, ReportedStatus,
+    EntryCompletedResponse, HeartbeatRequest, HeartbeatResponse, HeartbeatState, ReportedStatus,
 };
 use dialtone_contract::{CallId, EntryKey, EntryState, ErrorCode, Outcome, TenantId, limits};
 use dialtone_store::{Applied, CallRow, Change, EntryRow, Store, StoreError};
@@ -94,8 +94,9 @@ impl Calls {
         })
     }
 
-    /// A sign of life. Never an error for an attempt that is over: the answer says to
-    /// hang up.
+    /// A sign of life; `in_call` in it also says that the callee answered, in case the
+    /// status that said so was lost. Never an error for an attempt that is over: the answer
+    /// says to hang up.
     ///
     /// # Errors
     /// `not_claimed` before the dial claim, `not_found`.
@@ -103,11 +104,18 @@ impl Calls {
         &self,
         tenant: &TenantId,
         call_id: &CallId,
+        request: &HeartbeatRequest,
     ) -> Result<HeartbeatResponse, CallError> {
         let (key, attempt) = parts(call_id)?;
-        let decide = |entry: &EntryRow, _: &CallRow| match entry.state {
+        let answered = request.state == HeartbeatState::InCall;
+        let decide = |entry: &EntryRow, call: &CallRow| match entry.state {
             EntryState::Leased | EntryState::Dispatched if entry.attempt == attempt => {
                 Err(ErrorCode::NotClaimed)
+            }
+            EntryState::Claimed
+                if answered && entry.attempt == attempt && !call.state.is_closed() =>
+            {
+                Ok(Decision::Change(Happening::Answered))
             }
             EntryState::Claimed | EntryState::InCall if entry.attempt == attempt => {
                 Ok(Decision::Change(Happening::Heartbeat))
@@ -197,6 +205,8 @@ impl Calls {
         let outcome = request.status;
         let decide = |entry: &EntryRow, call: &CallRow| match entry.state {
             EntryState::Cancelled => Ok(Decision::Answer(())),
+            // Said before, and applied then, even if another attempt has begun since.
+            _ if call.outcome == Some(outcome) => Ok(Decision::Answer(())),
             _ if entry.attempt != attempt => Err(ErrorCode::StaleAttempt),
             EntryState::Leased | EntryState::Dispatched => Err(ErrorCode::NotClaimed),
             EntryState::Claimed | EntryState::InCall => Ok(Decision::Change(Happening::Reported {
@@ -204,7 +214,6 @@ impl Calls {
                 reason: request.reason.clone().map(cut),
                 duration_ms: request.duration_ms,
             })),
-            _ if call.outcome == Some(outcome) => Ok(Decision::Answer(())),
             _ => Err(ErrorCode::OutcomeConflict),
         };
         let (entry, answered) = self.settle(tenant, &key, attempt, decide).await?;
@@ -246,8 +255,8 @@ fn parts(call_id: &CallId) -> Result<(EntryKey, u32), ErrorCode> {
     call_id.parts().map_err(|_| ErrorCode::NotFound)
 }
 
-/// Cuts an agent's free text to what a row keeps.
-fn cut(mut text: String) -> String {
+/// Cuts free text from outside to what a row keeps.
+pub(crate) fn cut(mut text: String) -> String {
     if text.len() > limits::REASON_MAX {
         let end = (0..=limits::REASON_MAX).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
         text.truncate(end);

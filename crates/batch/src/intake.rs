@@ -1,20 +1,15 @@
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use dialtone_auth::Phone;
 use dialtone_clock::Clock;
 use dialtone_contract::wire::{OutcomeMode, SpanS, TestBatchRequest};
-use dialtone_contract::{BatchId, BatchState, FieldError, OutcomeWeights, TenantId, limits};
+use dialtone_contract::{BatchId, FieldError, OutcomeWeights, TenantId, limits};
 use dialtone_store::{
-    Accepted, BatchMode, BatchSpec, BatchTransition, Change, Idempotency, NewBatch, NewEntry,
-    Store, StoreError,
+    Accepted, BatchMode, BatchSpec, Idempotency, NewBatch, NewEntry, Store, StoreError,
 };
 use uuid::Uuid;
 
 use crate::{number, outcomes};
-
-/// Longest simulated call, in seconds of story time: as long as any call may be.
-const TALK_MAX_S: f64 = limits::IN_CALL.as_secs() as f64;
 
 /// Why a batch was not created. Nothing of it was kept.
 #[derive(Debug, thiserror::Error)]
@@ -39,28 +34,20 @@ pub struct Triggered {
     pub replayed: bool,
 }
 
-/// An idempotency key and whose it is.
-type Key = (TenantId, String);
-
-/// Held while a trigger is under way.
-type Turn = tokio::sync::Mutex<()>;
-
 /// Takes in batches.
 pub struct Intake {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    /// Keys with a trigger under way: of several at once the first creates, and the
-    /// others wait to be answered as it was.
-    turns: Mutex<HashMap<Key, Weak<Turn>>>,
 }
 
 impl Intake {
     /// Takes in batches for `store`.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, turns: Mutex::default() }
+        Self { store, clock }
     }
 
-    /// Creates a test batch; when this returns, the batch survives any crash.
+    /// Creates a test batch; when this returns, the batch survives any crash. Must run to
+    /// its end: a caller that can be cancelled puts it into a task.
     ///
     /// # Errors
     /// If a field is not valid, the key belongs to another request, or the store fails.
@@ -70,11 +57,6 @@ impl Intake {
         request: &TestBatchRequest,
         idempotency: Option<Idempotency>,
     ) -> Result<Triggered, IntakeError> {
-        let turn = idempotency.as_ref().map(|new| self.turn(tenant, &new.key));
-        let _turn = match &turn {
-            Some(turn) => Some(turn.lock().await),
-            None => None,
-        };
         if let Some(new) = &idempotency
             && let Some((batch, hash)) = self.store.accepted_under(tenant, &new.key).await?
         {
@@ -91,18 +73,23 @@ impl Intake {
         self.load(new, idempotency).await
     }
 
-    fn turn(&self, tenant: &TenantId, key: &str) -> Arc<Turn> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.retain(|_, turn| turn.strong_count() > 0);
-        let kept = turns.entry((tenant.clone(), key.to_owned())).or_default();
-        kept.upgrade().unwrap_or_else(|| {
-            let turn = Arc::default();
-            *kept = Arc::downgrade(&turn);
-            turn
-        })
+    async fn load(
+        &self,
+        new: NewBatch,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Triggered, IntakeError> {
+        let (tenant, batch) = (new.tenant.clone(), new.id.clone());
+        let loaded = self.load_and_accept(new, idempotency).await;
+        if !matches!(&loaded, Ok(triggered) if triggered.batch == batch) {
+            // What cannot be removed now is removed when the server starts again.
+            if let Err(error) = self.store.discard_batch(&tenant, &batch).await {
+                tracing::warn!(%error, batch.id = %batch, "an unfinished batch was not removed");
+            }
+        }
+        loaded
     }
 
-    async fn load(
+    async fn load_and_accept(
         &self,
         new: NewBatch,
         idempotency: Option<Idempotency>,
@@ -131,19 +118,9 @@ impl Intake {
         let now = self.clock.now();
         match self.store.accept_batch(&tenant, &batch, now, idempotency.clone()).await? {
             Accepted::Accepted => Ok(Triggered { batch, replayed: false }),
-            Accepted::Replayed { batch: first, request_hash } => {
+            Accepted::Replayed { batch, request_hash } => {
                 let new = idempotency.expect("only a key can be replayed");
-                // Another server was faster: nobody is told of what was loaded here.
-                let superseded = Change::Batch(BatchTransition {
-                    tenant,
-                    batch,
-                    from: BatchState::Loading,
-                    to: BatchState::Failed,
-                    reason: Some("superseded".to_owned()),
-                    at: now,
-                });
-                self.store.apply(&[superseded]).await?;
-                replay(first, &request_hash, &new)
+                replay(batch, &request_hash, &new)
             }
         }
     }
@@ -240,12 +217,13 @@ fn check_options(request: &TestBatchRequest, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::new("/options/metadata", "too_large", detail));
     }
     let spans = [
-        ("/durations/completed", request.durations.completed),
-        ("/durations/failed", request.durations.failed),
+        ("/durations/completed", request.durations.completed, limits::TEST_TALK_MAX),
+        ("/durations/failed", request.durations.failed, limits::TEST_FAIL_MAX),
     ];
-    for (pointer, SpanS { min_s, max_s }) in spans {
-        if !(0.0 <= min_s && min_s <= max_s && max_s <= TALK_MAX_S) {
-            let detail = format!("{min_s} to {max_s} s is not within 0 to {TALK_MAX_S} s");
+    for (pointer, SpanS { min_s, max_s }, most) in spans {
+        let most_s = most.as_secs_f64();
+        if !(0.0 <= min_s && min_s <= max_s && max_s <= most_s) {
+            let detail = format!("{min_s} to {max_s} s is not within 0 to {most_s} s");
             errors.push(FieldError::new(pointer, "out_of_range", detail));
         }
     }

@@ -7,6 +7,7 @@
 //!                          +------------ Calls <--------------+
 //! ```
 
+mod breaker;
 mod calls;
 mod dispatcher;
 mod intake;
@@ -20,7 +21,7 @@ mod status;
 mod verify;
 
 pub use calls::{CallError, Calls};
-pub use dispatcher::{Dispatcher, DispatcherOptions};
+pub use dispatcher::{Dispatcher, DispatcherOptions, Trouble};
 pub use intake::{Intake, IntakeError, Triggered};
 pub use metrics::BatchMetrics;
 pub use outbox::OutboxSender;

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dialtone_clock::Clock;
+use dialtone_contract::limits;
 use dialtone_livekit::LiveKit;
 use dialtone_store::{OutboxItem, OutboxRow, Store, StoreError};
 use futures_util::StreamExt as _;
@@ -37,7 +38,12 @@ impl OutboxSender {
         let mut changes = self.store.changes();
         while !shutdown.is_cancelled() {
             changes.mark_unchanged();
-            match self.tick().await {
+            let ticked = tokio::select! {
+                // What is under way then is sent again by the next sender.
+                () = shutdown.cancelled() => return,
+                ticked = self.tick() => ticked,
+            };
+            match ticked {
                 Ok(n) if n > 0 => continue,
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "outbox tick failed, trying again"),
@@ -50,7 +56,7 @@ impl OutboxSender {
         }
     }
 
-    /// Sends what is due; gives the number of items that were confirmed.
+    /// Sends what is due; gives the number of items that are done with.
     ///
     /// # Errors
     /// If the store fails; the items are sent again.
@@ -73,8 +79,12 @@ impl OutboxSender {
         let OutboxItem::DeleteRoom { room } = &row.item;
         match self.livekit.delete_room(room).await {
             Ok(()) => true,
+            Err(error) if row.tries >= limits::OUTBOX_TRIES_MAX => {
+                tracing::error!(%error, room, tries = row.tries, "room not closed, given up");
+                true
+            }
             Err(error) => {
-                tracing::warn!(%error, room, tries = row.tries, "room not closed, trying again later");
+                tracing::debug!(%error, room, tries = row.tries, "room not closed yet");
                 false
             }
         }

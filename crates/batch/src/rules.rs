@@ -117,7 +117,7 @@ impl Rules {
             change.call.remove = true;
         }
         self.set_deadline(&mut change, event, call);
-        Self::patch_call(&mut change.call, happening, now);
+        Self::patch_call(&mut change.call, event, happening, now);
         Ok(change)
     }
 
@@ -129,6 +129,9 @@ impl Rules {
         now: Timestamp,
     ) -> (EntryEvent, Option<Outcome>) {
         match happening {
+            Happening::DispatchAccepted { .. } if entry.state.is_live() => {
+                (EntryEvent::DispatchConfirmed, None)
+            }
             Happening::DispatchAccepted { .. } => (EntryEvent::DispatchAccepted, None),
             Happening::DispatchFailed { .. } => {
                 (EntryEvent::DispatchFailed, Some(Outcome::DispatchFailed))
@@ -179,6 +182,7 @@ impl Rules {
             from_outcome: entry.outcome,
             attempt: entry.attempt,
             lease_epoch: None,
+            deadline_seen: entry.deadline,
             to: entry.state,
             outcome: entry.outcome,
             new_attempt: entry.attempt,
@@ -254,10 +258,11 @@ impl Rules {
         }
     }
 
-    fn patch_call(patch: &mut CallPatch, happening: Happening, now: Timestamp) {
+    fn patch_call(patch: &mut CallPatch, event: EntryEvent, happening: Happening, now: Timestamp) {
         match happening {
             Happening::DispatchAccepted { dispatch_id } => {
-                patch.state = Some(CallState::Dispatched);
+                let claimed = event == EntryEvent::DispatchConfirmed;
+                patch.state = (!claimed).then_some(CallState::Dispatched);
                 patch.dispatch_id = Some(dispatch_id);
                 patch.dispatched_at = Some(now);
             }

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::{Clock, TimeScale, Timestamp};
 
@@ -101,11 +101,6 @@ impl ScaledClock {
     /// The timeline that this clock runs on.
     pub fn timeline(&self) -> Timeline {
         self.timeline
-    }
-
-    /// Wall time since the clock was made.
-    pub fn wall_elapsed(&self) -> Duration {
-        self.started.elapsed()
     }
 }
 

@@ -33,6 +33,11 @@ pub const METADATA_MAX: usize = 16 * 1024;
 pub const IDEMPOTENCY_KEY_MAX: usize = 255;
 /// Longest wait that a status request may ask for.
 pub const STATUS_WAIT_MAX: Duration = Duration::from_secs(20);
+/// Name of whoever claims a dial: a LiveKit job's id and then some.
+pub const CLAIMER_MAX: usize = 200;
+/// How long an agent may say that a call lasted, in milliseconds: a week, so that a
+/// nonsense figure is refused and not stored.
+pub const DURATION_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 /// Free text of an agent (`reason`).
 pub const REASON_MAX: usize = 500;
 
@@ -48,9 +53,22 @@ pub const IN_CALL: Duration = Duration::from_secs(15 * 60);
 pub const HEARTBEAT_LEASE: Duration = Duration::from_secs(30);
 /// Guard: the callback of a closed call comes within.
 pub const CALLBACK_GRACE: Duration = Duration::from_secs(10);
+/// Story: longest talk of a simulated call, well within [`IN_CALL`].
+pub const TEST_TALK_MAX: Duration = Duration::from_secs(14 * 60);
+/// Story: longest time until a simulated call fails, well within [`RINGING`].
+pub const TEST_FAIL_MAX: Duration = Duration::from_secs(45);
 /// Story: wait before the first retry; doubles with each one.
 pub const BACKOFF_BASE: Duration = Duration::from_secs(15);
 /// Story: the longest wait before a retry.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
+/// Dispatches that fail in a row before the dispatcher takes LiveKit for down.
+pub const BREAKER_FAILURES: u32 = 5;
+/// Wire: first pause before LiveKit is tried again with one dispatch; doubles.
+pub const BREAKER_PAUSE: Duration = Duration::from_millis(250);
+/// Wire: longest pause before LiveKit is tried again.
+pub const BREAKER_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Times that an outbox item is sent before it is given up; rooms close by themselves
+/// long before.
+pub const OUTBOX_TRIES_MAX: u32 = 100;
 /// Wire: a process whose loop lags this much makes a run invalid.
 pub const LOOP_LAG_MAX: Duration = Duration::from_millis(250);

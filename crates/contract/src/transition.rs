@@ -33,6 +33,8 @@ pub enum EntryEvent {
     InCallTimeout,
     /// Heartbeats stopped after the dial claim.
     AgentLost,
+    /// LiveKit's answer to a dispatch whose dial has been claimed meanwhile.
+    DispatchConfirmed,
 }
 
 /// The state that a transition leads to.
@@ -93,9 +95,10 @@ impl EntryEvent {
     }
 
     /// Whether the event is kept in the batch's stream. Heartbeats are not: they come
-    /// every few seconds and change nothing that a status shows.
+    /// every few seconds and change nothing that a status shows. Nor is a late answer of
+    /// LiveKit, which changes the call log alone.
     pub const fn is_recorded(self) -> bool {
-        !matches!(self, Self::Heartbeat)
+        !matches!(self, Self::Heartbeat | Self::DispatchConfirmed)
     }
 
     /// Dotted past-tense name, as in `call_events.type`.
@@ -116,6 +119,7 @@ impl EntryEvent {
             Self::RingingTimeout => "entry.ringing_timed_out",
             Self::InCallTimeout => "entry.in_call_timed_out",
             Self::AgentLost => "entry.agent_lost",
+            Self::DispatchConfirmed => "entry.dispatch_confirmed",
         }
     }
 }
@@ -154,6 +158,7 @@ pub const TRANSITIONS: &[Rule] = &[
     rule(EntryEvent::RingingTimeout, &[Claimed], AttemptEnds(AfterContact), Keep),
     rule(EntryEvent::InCallTimeout, &[InCall], AttemptEnds(AfterContact), Keep),
     rule(EntryEvent::AgentLost, &[Claimed, InCall], AttemptEnds(AfterContact), Keep),
+    rule(EntryEvent::DispatchConfirmed, &[Claimed, InCall], Same, Keep),
 ];
 
 #[cfg(test)]

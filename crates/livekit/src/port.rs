@@ -17,6 +17,9 @@ pub struct NewDispatch {
 /// Why LiveKit did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveKitError {
+    /// The request never left; nothing has happened.
+    #[error("livekit cannot be reached: {0}")]
+    NotSent(String),
     /// It said no; nothing has happened.
     #[error("livekit refused: {0}")]
     Refused(String),

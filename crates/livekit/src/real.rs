@@ -37,6 +37,9 @@ impl RealLiveKit {
 
 fn checked<T>(result: ServiceResult<T>) -> Result<T, LiveKitError> {
     result.map_err(|error| match &error {
+        ServiceError::Twirp(ServerError::Request(request)) if request.is_connect() => {
+            LiveKitError::NotSent("no connection".to_owned())
+        }
         // A 4xx is a decision; everything else leaves it open whether it was done.
         ServiceError::Twirp(ServerError::Twirp(code)) if !may_have_happened(&code.code) => {
             LiveKitError::Refused(code.to_string())
@@ -62,7 +65,11 @@ impl LiveKit for RealLiveKit {
         };
         // Made first: a room that the dispatch makes by itself closes after the server's
         // default, which may be shorter than the call.
-        checked(self.rooms.create_room(&new.room, options).await)?;
+        // Nothing that carries the attempt has left if only this fails.
+        checked(self.rooms.create_room(&new.room, options).await).map_err(|error| match error {
+            LiveKitError::Unknown(why) => LiveKitError::NotSent(why),
+            other => other,
+        })?;
         let request = CreateAgentDispatchRequest {
             agent_name: new.agent_name.clone(),
             room: new.room.clone(),

@@ -49,7 +49,7 @@ pub enum ListenError {
     /// An address that others can reach, without authentication.
     #[error(
         "{0} can be reached from other machines, and no API keys are configured; \
-         set DIALTONE_API_KEYS_FILE, or bind 127.0.0.1"
+         bind 127.0.0.1, and put a proxy that authenticates in front of it"
     )]
     Unprotected(IpAddr),
     /// The port is in use.
@@ -131,7 +131,7 @@ mod tests {
     fn an_open_address_needs_authentication() {
         let open = ListenArgs { bind: Ipv4Addr::UNSPECIFIED.into(), ..ListenArgs::default() };
         let error = listen("api", &open).expect_err("refused");
-        assert!(error.to_string().contains("DIALTONE_API_KEYS_FILE"), "{error}");
+        assert!(error.to_string().contains("bind 127.0.0.1"), "{error}");
         assert!(listen("api", &ListenArgs { auth_configured: true, ..open }).is_ok());
     }
 

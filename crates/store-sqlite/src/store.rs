@@ -157,6 +157,15 @@ impl BatchStore for SqliteStore {
         .await
     }
 
+    async fn discard_batch(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+    ) -> std::result::Result<bool, StoreError> {
+        let (tenant, batch) = (tenant.clone(), batch.clone());
+        self.write(move |c| batches::discard(c, &tenant, &batch).map(Written::quietly)).await
+    }
+
     async fn accept_batch(
         &self,
         tenant: &TenantId,
@@ -192,7 +201,13 @@ impl BatchStore for SqliteStore {
         self.write(move |c| {
             let answer: Vec<Applied> =
                 changes.iter().map(|change| apply::apply(c, change)).collect::<Result<_>>()?;
-            let made_work = answer.iter().any(|applied| applied.is_applied());
+            // A heartbeat puts a deadline off; nobody has to look sooner for that.
+            let recorded = |change: &Change| match change {
+                Change::Entry(change) => change.event.is_recorded(),
+                Change::Batch(_) => true,
+            };
+            let pairs = changes.iter().zip(&answer);
+            let made_work = pairs.into_iter().any(|(c, a)| a.is_applied() && recorded(c));
             Ok(Written { answer, made_work })
         })
         .await

@@ -93,6 +93,7 @@ fn heartbeat(entry: &EntryRow) -> Transition {
         from_outcome: entry.outcome,
         attempt: entry.attempt,
         lease_epoch: None,
+        deadline_seen: None,
         to: entry.state,
         outcome: entry.outcome,
         new_attempt: entry.attempt,

@@ -37,7 +37,7 @@ impl Applied {
 }
 
 /// A change to one entry. It is made if, and only if, the entry is in state `from` at
-/// `attempt` (and, where named, under `lease_epoch`).
+/// `attempt` (and, where named, under `lease_epoch` and with `deadline_seen`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
     /// The tenant.
@@ -54,6 +54,9 @@ pub struct Transition {
     pub attempt: u32,
     /// Expected lease epoch, for changes that only the lease's holder may make.
     pub lease_epoch: Option<u64>,
+    /// Expected deadline, for changes that were decided on it: heartbeats and the end of
+    /// a call move it without moving state or attempt.
+    pub deadline_seen: Option<Timestamp>,
     /// New state.
     pub to: EntryState,
     /// New outcome.

@@ -57,6 +57,7 @@ cases! { $
     transitions::every_transition_is_made_exactly_where_it_is_expected
     transitions::a_stale_change_leaves_no_trace
     transitions::a_lease_epoch_fences
+    transitions::a_deadline_fences
     transitions::an_attempt_is_given_back
     transitions::the_call_log_keeps_what_a_patch_does_not_name
     apply::answers_come_in_order
@@ -73,6 +74,7 @@ cases! { $
     intake::an_entry_that_is_there_stays
     intake::entries_are_added_only_while_loading
     intake::a_batch_is_created_once
+    intake::only_a_loading_batch_is_discarded
     idempotency::a_key_answers_with_its_first_batch
     idempotency::one_of_many_racing_accepts_wins
     idempotency::a_failed_accept_takes_no_key

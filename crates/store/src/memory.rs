@@ -82,7 +82,8 @@ impl State {
         let Some(entry) = batch.entries.get_mut(&change.key.seq) else { return Applied::Stale };
         let expected = entry.state == change.from
             && entry.attempt == change.attempt
-            && change.lease_epoch.is_none_or(|epoch| epoch == entry.lease_epoch);
+            && change.lease_epoch.is_none_or(|epoch| epoch == entry.lease_epoch)
+            && change.deadline_seen.is_none_or(|deadline| Some(deadline) == entry.deadline);
         if !expected {
             return Applied::Stale;
         }
@@ -328,6 +329,17 @@ impl BatchStore for MemoryStore {
             }
         });
         Ok(())
+    }
+
+    async fn discard_batch(&self, tenant: &TenantId, batch: &BatchId) -> Result<bool, StoreError> {
+        Ok(self.write(|state| {
+            let found = state.batch(tenant, batch);
+            let loading = found.is_some_and(|found| found.row.state == BatchState::Loading);
+            if loading {
+                state.batches.remove(batch);
+            }
+            loading
+        }))
     }
 
     async fn accept_batch(

@@ -45,6 +45,10 @@ pub trait BatchStore: Send + Sync + 'static {
         entries: &[NewEntry],
     ) -> Result<(), StoreError>;
 
+    /// Removes a batch that is still loading, with its entries: nobody was told of it.
+    /// Gives whether there was such a batch.
+    async fn discard_batch(&self, tenant: &TenantId, batch: &BatchId) -> Result<bool, StoreError>;
+
     /// Moves a batch from `loading` to `accepted` and takes the idempotency key, in one
     /// commit: a batch is acknowledged whole or not at all.
     async fn accept_batch(

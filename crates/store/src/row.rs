@@ -101,7 +101,7 @@ pub struct BatchRow {
     pub counters: Counters,
     /// When it was asked for.
     pub created_at: Timestamp,
-    /// When the first entry was claimed.
+    /// When a dispatcher took it up.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,

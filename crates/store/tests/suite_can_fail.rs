@@ -23,6 +23,8 @@ enum Flaw {
     AnyState,
     /// The lease epoch is not compared.
     AnyEpoch,
+    /// The deadline is not compared.
+    AnyDeadline,
     /// The state of the batch is not compared.
     AnyBatchState,
     /// Claims look at no batch state.
@@ -53,6 +55,7 @@ const FLAWS: &[Flaw] = &[
     Flaw::AnyAttempt,
     Flaw::AnyState,
     Flaw::AnyEpoch,
+    Flaw::AnyDeadline,
     Flaw::AnyBatchState,
     Flaw::AnyClaimable,
     Flaw::OverClaim,
@@ -111,6 +114,7 @@ impl Broken {
                 change.from_outcome = entry.outcome;
             }
             Flaw::AnyEpoch => change.lease_epoch = None,
+            Flaw::AnyDeadline => change.deadline_seen = None,
             Flaw::NoOutbox => change.outbox.clear(),
             Flaw::NoDials => change.dial = false,
             Flaw::NoCalls => change.call = dialtone_store::CallPatch::default(),
@@ -133,6 +137,10 @@ impl BatchStore for Broken {
         entries: &[NewEntry],
     ) -> Result<(), StoreError> {
         self.inner.add_entries(tenant, batch, entries).await
+    }
+
+    async fn discard_batch(&self, tenant: &TenantId, batch: &BatchId) -> Result<bool, StoreError> {
+        self.inner.discard_batch(tenant, batch).await
     }
 
     async fn accept_batch(

@@ -179,7 +179,7 @@ pub struct BatchStatus {
     pub event_seq: u64,
     /// When the trigger was received.
     pub created_at: Timestamp,
-    /// When the first entry was claimed.
+    /// When a dispatcher took the batch up.
     pub started_at: Option<Timestamp>,
     /// When the batch ended.
     pub finished_at: Option<Timestamp>,

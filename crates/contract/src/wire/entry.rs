@@ -8,7 +8,7 @@ use crate::{CallId, CallState, EntryId, EntryState, Outcome, PlannedOutcome};
 pub struct EntryPage {
     /// The entries, by place in the batch.
     pub items: Vec<EntryView>,
-    /// Pass as `cursor` for the next page; absent on the last one.
+    /// Pass as `cursor` for the next page; null when this page is not full.
     pub next_cursor: Option<String>,
 }
 

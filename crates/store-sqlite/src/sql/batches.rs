@@ -5,7 +5,7 @@ use dialtone_contract::{BatchId, BatchState, TenantId};
 use dialtone_store::{BatchRow, BatchTransition, Counters, NewBatch};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::counters;
+use super::{counters, entries};
 use crate::convert::{self, Columns, Fault, Result};
 
 macro_rules! columns {
@@ -62,6 +62,18 @@ pub(crate) fn create(connection: &Connection, new: &NewBatch) -> Result<()> {
         new.created_at.as_micros(),
     ])?;
     Ok(())
+}
+
+/// Removes a batch that is still loading, with its entries. Nothing else can point at it.
+pub(crate) fn discard(connection: &Connection, tenant: &TenantId, batch: &BatchId) -> Result<bool> {
+    if state(connection, tenant, batch)? != Some(BatchState::Loading) {
+        return Ok(false);
+    }
+    entries::remove_all(connection, tenant, batch)?;
+    counters::remove_all(connection, tenant, batch)?;
+    let sql = "DELETE FROM voice_call_batches WHERE tenant_id = ?1 AND batch_id = ?2";
+    connection.prepare_cached(sql)?.execute(params![tenant.as_str(), batch.as_str()])?;
+    Ok(true)
 }
 
 pub(crate) fn one(

@@ -59,3 +59,14 @@ impl Moves {
         Ok(())
     }
 }
+
+/// Removes the counters of a batch that is still loading.
+pub(crate) fn remove_all(
+    connection: &Connection,
+    tenant: &TenantId,
+    batch: &BatchId,
+) -> Result<()> {
+    let sql = "DELETE FROM batch_counters WHERE tenant_id = ?1 AND batch_id = ?2";
+    connection.prepare_cached(sql)?.execute(params![tenant.as_str(), batch.as_str()])?;
+    Ok(())
+}

@@ -116,7 +116,8 @@ pub(crate) fn compare_and_swap(connection: &Connection, change: &Transition) -> 
                SET state = ?7, outcome = ?8, attempt = ?9, not_before = ?10, deadline = ?11,
                    cap = ?12
                WHERE tenant_id = ?1 AND batch_id = ?2 AND seq = ?3
-                 AND state = ?4 AND attempt = ?5 AND (?6 IS NULL OR lease_epoch = ?6)";
+                 AND state = ?4 AND attempt = ?5 AND (?6 IS NULL OR lease_epoch = ?6)
+                 AND (?13 IS NULL OR deadline = ?13)";
     let moved = connection.prepare_cached(sql)?.execute(params![
         change.tenant.as_str(),
         change.key.batch.as_str(),
@@ -130,8 +131,20 @@ pub(crate) fn compare_and_swap(connection: &Connection, change: &Transition) -> 
         micros(change.not_before),
         micros(change.deadline),
         micros(change.cap),
+        micros(change.deadline_seen),
     ])?;
     Ok(moved == 1)
+}
+
+/// Removes the entries of a batch that is still loading.
+pub(crate) fn remove_all(
+    connection: &Connection,
+    tenant: &TenantId,
+    batch: &BatchId,
+) -> Result<()> {
+    let sql = "DELETE FROM batch_entries WHERE tenant_id = ?1 AND batch_id = ?2";
+    connection.prepare_cached(sql)?.execute(params![tenant.as_str(), batch.as_str()])?;
+    Ok(())
 }
 
 pub(crate) fn due(

@@ -138,6 +138,7 @@ pub(super) fn transition(entry: &EntryRow, event: EntryEvent, to: EntryState) ->
         from_outcome: entry.outcome,
         attempt: entry.attempt,
         lease_epoch: None,
+        deadline_seen: None,
         to,
         outcome,
         new_attempt: entry.attempt - u32::from(effect == AttemptEffect::GiveBack),

@@ -63,6 +63,24 @@ pub(super) async fn entries_are_added_only_while_loading(store: Arc<dyn Store>) 
     assert_eq!(store.entries(&tenant, &nowhere, 0, 9).await.expect("read"), []);
 }
 
+pub(super) async fn only_a_loading_batch_is_discarded(store: Arc<dyn Store>) {
+    let store = &*store;
+    let (acme, other) = (tenant("acme"), tenant("other"));
+    let batch = loading(store, &acme, "gone", 3).await;
+    let stays = loading(store, &acme, "stays", 2).await;
+    assert!(!store.discard_batch(&other, &batch).await.expect("refused"), "another tenant's batch");
+    assert!(store.discard_batch(&acme, &batch).await.expect("discarded"));
+    assert!(!store.discard_batch(&acme, &batch).await.expect("gone"));
+    assert_eq!(store.batch(&acme, &batch).await.expect("read"), None);
+    assert_eq!(store.entries(&acme, &batch, 0, 9).await.expect("read"), []);
+    store.accept_batch(&acme, &stays, at(0), None).await.expect("accepted");
+    let before = snapshot(store, &acme, &stays).await;
+    assert!(!store.discard_batch(&acme, &stays).await.expect("refused"), "an accepted batch");
+    assert_eq!(snapshot(store, &acme, &stays).await, before);
+    let again = loading(store, &acme, "gone", 3).await;
+    snapshot(store, &acme, &again).await.check();
+}
+
 pub(super) async fn a_batch_is_created_once(store: Arc<dyn Store>) {
     let store = &*store;
     let acme = tenant("acme");

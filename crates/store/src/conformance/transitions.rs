@@ -119,6 +119,7 @@ pub(super) async fn a_stale_change_leaves_no_trace(store: Arc<dyn Store>) {
                 ("an earlier attempt", Transition { attempt: good.attempt - 1, ..good.clone() }),
                 ("another lease", Transition { lease_epoch: Some(EPOCH + 1), ..good.clone() }),
                 ("an older lease", Transition { lease_epoch: Some(EPOCH - 1), ..good.clone() }),
+                ("another deadline", Transition { deadline_seen: Some(at(4711)), ..good.clone() }),
                 ("another tenant", Transition { tenant: tenant("other"), ..good.clone() }),
                 ("no such entry", {
                     let mut change = good.clone();
@@ -158,6 +159,26 @@ pub(super) async fn a_lease_epoch_fences(store: Arc<dyn Store>) {
     must_apply(store, &change).await;
     let dispatched = fixture::entry(store, &leased).await;
     assert_eq!(dispatched.lease_epoch, EPOCH, "the lease's epoch stays with the entry");
+}
+
+pub(super) async fn a_deadline_fences(store: Arc<dyn Store>) {
+    let store = &*store;
+    let tenant = tenant("acme");
+    let batch = fixture::accepted(store, &tenant, "deadline", 1).await;
+    let seen = fixture::drive(store, &tenant, &batch, EntryState::InCall).await;
+    let beat = Transition {
+        deadline: Some(at(77)),
+        ..transition(&seen, EntryEvent::Heartbeat, seen.state)
+    };
+    must_apply(store, &beat).await;
+    let mut lost = transition(&seen, EntryEvent::AgentLost, EntryState::Failed);
+    lost.deadline_seen = seen.deadline;
+    assert!(
+        !apply(store, &lost).await.is_applied(),
+        "a change decided before the heartbeat was made"
+    );
+    lost.deadline_seen = Some(at(77));
+    must_apply(store, &lost).await;
 }
 
 pub(super) async fn an_attempt_is_given_back(store: Arc<dyn Store>) {

@@ -1,28 +1,25 @@
+mod run;
+
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use dialtone_auth::Capabilities;
-use dialtone_clock::{Clock, Timestamp};
+use dialtone_clock::Clock;
 use dialtone_contract::{
-    BatchId, BatchState, DispatchMetadata, TEST_WORKER_NAME, TestPlan, limits,
+    BatchId, BatchState, DispatchMetadata, EntryState, TEST_WORKER_NAME, TestPlan, limits,
 };
-use dialtone_livekit::{LiveKit, NewDispatch};
+use dialtone_livekit::{LiveKit, LiveKitError, NewDispatch};
 use dialtone_store::{
-    BatchMode, BatchRow, BatchSpec, BatchTransition, CallRow, Change, ClaimDue, EntryRow, Store,
-    StoreError,
+    Applied, BatchMode, BatchRow, BatchSpec, BatchTransition, CallRow, Change, ClaimDue, EntryRow,
+    Store, StoreError,
 };
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio::sync::{Notify, Semaphore, watch};
 
+use crate::breaker::Breaker;
+use crate::calls::cut;
 use crate::{BatchMetrics, Happening, Rules, report};
-
-/// Wall time after which the dispatcher looks by itself, wake-up or not.
-const POLL: Duration = Duration::from_secs(1);
-
-/// Wall time for dispatches under way to end when the dispatcher stops.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// Name of the agent workers that serve live batches.
 const LIVE_WORKER_NAME: &str = "batch-worker";
@@ -61,6 +58,26 @@ pub struct Dispatcher {
     metrics: BatchMetrics,
     epoch: u64,
     permits: Arc<Semaphore>,
+    /// A permit has come free.
+    freed: Notify,
+    breaker: Breaker,
+    /// Which batch is served first next.
+    turn: AtomicUsize,
+    trouble: watch::Sender<Trouble>,
+}
+
+/// What keeps a dispatcher from working, in words; `None` where nothing does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trouble {
+    /// With LiveKit.
+    pub livekit: Option<String>,
+    /// With the store.
+    pub store: Option<String>,
+}
+
+/// Entries of the batch that may still be put in flight.
+fn room(batch: &BatchRow) -> u32 {
+    batch.spec.options.max_concurrent.saturating_sub(batch.count(EntryState::is_in_flight))
 }
 
 impl Dispatcher {
@@ -78,77 +95,26 @@ impl Dispatcher {
         let epoch = store.next_epoch().await?;
         let permits = Arc::new(Semaphore::new(limits::DISPATCHES_AT_ONCE));
         let rules = Rules::new(clock.scale());
-        Ok(Self { store, livekit, clock, rules, options, metrics, epoch, permits })
+        let breaker = Breaker::new(clock.scale(), epoch);
+        Ok(Self {
+            store,
+            livekit,
+            clock,
+            rules,
+            options,
+            metrics,
+            epoch,
+            permits,
+            freed: Notify::new(),
+            breaker,
+            turn: AtomicUsize::new(0),
+            trouble: watch::Sender::default(),
+        })
     }
 
-    /// Works until `shutdown`, then lets the dispatches under way end.
-    pub async fn run(self, shutdown: CancellationToken) {
-        let this = Arc::new(self);
-        let tasks = TaskTracker::new();
-        let mut changes = this.store.changes();
-        while !shutdown.is_cancelled() {
-            // Interest first, then the look: a change in between wakes the wait below.
-            changes.mark_unchanged();
-            let wait = match this.tick(&tasks, &shutdown).await {
-                Ok(true) => continue,
-                Ok(false) => this.until_next().await,
-                Err(error) => {
-                    tracing::warn!(%error, "dispatcher tick failed, trying again");
-                    POLL
-                }
-            };
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                _ = changes.changed() => {}
-                () = tokio::time::sleep(wait) => {}
-            }
-        }
-        tasks.close();
-        if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
-            tracing::warn!(left = tasks.len(), "dispatches were still under way at the end");
-        }
-    }
-
-    async fn tick(
-        self: &Arc<Self>,
-        tasks: &TaskTracker,
-        shutdown: &CancellationToken,
-    ) -> Result<bool, StoreError> {
-        let expired = self.expire().await?;
-        let closed = self.close().await?;
-        let mut claimed = 0;
-        let free = u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX);
-        for (spec, entry, since) in self.claim(free).await? {
-            claimed += 1;
-            let permit = Arc::clone(&self.permits).try_acquire_owned();
-            let permit = permit.expect("no more are claimed than permits are free");
-            let (this, shutdown) = (Arc::clone(self), shutdown.clone());
-            tasks.spawn(async move {
-                let happening = if shutdown.is_cancelled() {
-                    Happening::LeaseReturned
-                } else {
-                    this.send(&spec, &entry, since).await
-                };
-                drop(permit);
-                if let Err(error) = this.record(&spec, &entry, happening).await {
-                    // The lease's deadline picks the entry up.
-                    tracing::warn!(%error, entry.id = %entry.key.entry_id(), "dispatch not recorded");
-                }
-            });
-        }
-        Ok(expired + closed + claimed > 0)
-    }
-
-    async fn until_next(&self) -> Duration {
-        let now = self.clock.now();
-        match self.next_due(now).await {
-            Ok(Some(at)) => {
-                // The millisecond covers the rounding of timer and clock.
-                let wall = self.rules.scale().story(at.since(now)) + Duration::from_millis(1);
-                wall.min(POLL)
-            }
-            _ => POLL,
-        }
+    /// What keeps this dispatcher from working, as it changes.
+    pub fn trouble(&self) -> watch::Receiver<Trouble> {
+        self.trouble.subscribe()
     }
 
     /// Ends every attempt whose deadline has come; gives their number.
@@ -217,8 +183,9 @@ impl Dispatcher {
         })
     }
 
-    /// Leases up to `limit` due entries of running batches, each within its batch's
-    /// concurrency, and gives them with the wall time of the claim's commit.
+    /// Leases up to `limit` due entries of running batches, each batch within its
+    /// concurrency and its share, and gives them with the wall time of the claim's commit.
+    /// Fewer, or none, while LiveKit is taken for down.
     ///
     /// # Errors
     /// If the store fails; leases of a lost answer run out by themselves.
@@ -227,22 +194,30 @@ impl Dispatcher {
         limit: u32,
     ) -> Result<Vec<(Arc<BatchSpec>, EntryRow, Instant)>, StoreError> {
         let mut claimed = Vec::new();
-        let mut left = limit.min(limits::CLAIM_MAX);
+        let mut left = self.breaker.allows(self.clock.now(), limit.min(limits::CLAIM_MAX));
         if left == 0 {
             return Ok(claimed);
         }
-        for batch in self.store.batches_in(CLAIMABLE).await? {
-            let in_flight = batch.count(|state| state.is_in_flight());
-            let room = batch.spec.options.max_concurrent.saturating_sub(in_flight).min(left);
-            if room == 0 || batch.count(|state| state.is_waiting()) == 0 {
-                continue;
+        let mut batches = self.store.batches_in(CLAIMABLE).await?;
+        batches.retain(|batch| room(batch) > 0 && batch.count(EntryState::is_waiting) > 0);
+        if !batches.is_empty() {
+            let first = self.turn.fetch_add(1, Ordering::Relaxed) % batches.len();
+            batches.rotate_left(first);
+        }
+        let mut others = u32::try_from(batches.len()).unwrap_or(u32::MAX);
+        for batch in batches {
+            // What is left is shared by this batch and those after it.
+            let share = room(&batch).min(left.div_ceil(others));
+            others -= 1;
+            if share == 0 {
+                break;
             }
             let now = self.clock.now();
             let claim = ClaimDue {
                 tenant: batch.tenant.clone(),
                 batch: batch.id.clone(),
                 claimable: CLAIMABLE,
-                limit: room,
+                limit: share,
                 now,
                 deadline: self.rules.guard(now, limits::LEASE),
                 lease_epoch: self.epoch,
@@ -250,11 +225,11 @@ impl Dispatcher {
             let entries = self.store.claim_due(claim).await?;
             let committed = Instant::now();
             left -= u32::try_from(entries.len()).unwrap_or(left);
+            if !entries.is_empty() {
+                self.breaker.passed(now);
+            }
             let spec = Arc::new(batch.spec);
             claimed.extend(entries.into_iter().map(|entry| (Arc::clone(&spec), entry, committed)));
-            if left == 0 {
-                break;
-            }
         }
         Ok(claimed)
     }
@@ -265,17 +240,31 @@ impl Dispatcher {
         let answer = self.livekit.dispatch(&self.new_dispatch(spec, entry)).await;
         self.metrics.dispatched(since.elapsed());
         match answer {
-            Ok(dispatch_id) => Happening::DispatchAccepted { dispatch_id },
+            Ok(dispatch_id) => {
+                if self.breaker.succeeded() {
+                    tracing::info!("LiveKit takes dispatches again");
+                    self.trouble.send_modify(|trouble| trouble.livekit = None);
+                }
+                Happening::DispatchAccepted { dispatch_id }
+            }
             Err(error) => {
                 self.metrics.dispatch_failed();
-                tracing::warn!(%error, entry.id = %entry.key.entry_id(), "dispatch failed");
-                Happening::DispatchFailed { reason: error.to_string() }
+                if self.breaker.failed(self.clock.now()) {
+                    tracing::warn!(%error, "LiveKit takes no dispatches; trying one at a time");
+                    self.trouble.send_modify(|trouble| trouble.livekit = Some(error.to_string()));
+                }
+                tracing::debug!(%error, entry.id = %entry.key.entry_id(), "dispatch failed");
+                match error {
+                    // Nothing that carries the attempt has left.
+                    LiveKitError::NotSent(_) => Happening::LeaseReturned,
+                    _ => Happening::DispatchFailed { reason: cut(error.to_string()) },
+                }
             }
         }
     }
 
-    /// Records what happened to a lease that this dispatcher holds. Nothing to do if the
-    /// entry has moved on: an agent's claim can outrun LiveKit's answer.
+    /// Records what happened to a lease that this dispatcher holds. If an agent's claim has
+    /// outrun LiveKit's answer, the dispatch is only noted in the call log.
     ///
     /// # Errors
     /// If the store fails; the lease's deadline picks the entry up.
@@ -287,11 +276,34 @@ impl Dispatcher {
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
         let call = CallRow::leased(entry.attempt, now);
-        if let Ok(mut change) = self.rules.decide(spec, entry, &call, happening, now) {
-            change.lease_epoch = Some(self.epoch);
-            self.store.apply(&[Change::Entry(change)]).await?;
+        if self.settle(spec, entry, &call, happening.clone()).await? {
+            return Ok(());
+        }
+        if matches!(happening, Happening::DispatchAccepted { .. })
+            && let Some((now, call)) =
+                self.store.call(&entry.tenant, &entry.key, entry.attempt).await?
+            && now.attempt == entry.attempt
+            && now.state.is_live()
+        {
+            // A heartbeat in between makes this stale; the note is not worth another try.
+            self.settle(spec, &now, &call, happening).await?;
         }
         Ok(())
+    }
+
+    /// Decides and applies under this dispatcher's lease; whether it was applied.
+    async fn settle(
+        &self,
+        spec: &BatchSpec,
+        entry: &EntryRow,
+        call: &CallRow,
+        happening: Happening,
+    ) -> Result<bool, StoreError> {
+        let decided = self.rules.decide(spec, entry, call, happening, self.clock.now());
+        let Ok(mut change) = decided else { return Ok(false) };
+        change.lease_epoch = Some(self.epoch);
+        let applied = self.store.apply(&[Change::Entry(change)]).await?;
+        Ok(applied.first().is_some_and(Applied::is_applied))
     }
 
     fn new_dispatch(&self, spec: &BatchSpec, entry: &EntryRow) -> NewDispatch {
@@ -326,27 +338,15 @@ impl Dispatcher {
         }
     }
 
-    /// Fails batches that were still loading when their server died; nobody was told
-    /// that they exist. Only for an engine whose one server this is.
+    /// Removes batches that were still loading when their server died; nobody was told that
+    /// they exist. Only for an engine whose one server this is.
     ///
     /// # Errors
     /// If the store fails.
     pub async fn discard_unfinished_loads(&self) -> Result<(), StoreError> {
         for batch in self.store.batches_in(&[BatchState::Loading]).await? {
-            let Change::Batch(mut change) = self.move_batch(&batch, BatchState::Failed) else {
-                continue;
-            };
-            change.reason = Some("load_interrupted".to_owned());
-            self.store.apply(&[Change::Batch(change)]).await?;
+            self.store.discard_batch(&batch.tenant, &batch.id).await?;
         }
         Ok(())
-    }
-
-    /// When something falls due after `now`, or `None` if nothing waits for time.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        self.store.next_due(now, CLAIMABLE).await
     }
 }

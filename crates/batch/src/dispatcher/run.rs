@@ -1,0 +1,115 @@
+//! The dispatcher's loop: look, work, wait for a reason to look again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dialtone_clock::Timestamp;
+use dialtone_store::StoreError;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{CLAIMABLE, Dispatcher};
+use crate::Happening;
+
+/// Wall time after which the dispatcher looks by itself, wake-up or not.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Wall time for dispatches under way to end when the dispatcher stops.
+const DRAIN: Duration = Duration::from_secs(10);
+
+impl Dispatcher {
+    /// Works until `shutdown`, then lets the dispatches under way end.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let this = Arc::new(self);
+        let tasks = TaskTracker::new();
+        let mut changes = this.store.changes();
+        while !shutdown.is_cancelled() {
+            // Interest first, then the look: a change in between wakes the wait below.
+            changes.mark_unchanged();
+            let since = this.clock.now();
+            let ticked = this.tick(&tasks, &shutdown).await;
+            this.note_store(ticked.as_ref().err());
+            let wait = match ticked {
+                Ok(true) => continue,
+                Ok(false) => this.until_next(since).await,
+                Err(_) => POLL,
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                _ = changes.changed() => {}
+                () = this.freed.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        tasks.close();
+        if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
+            tracing::warn!(left = tasks.len(), "dispatches were still under way at the end");
+        }
+    }
+
+    /// Tells whoever watches whether the store works; logs when that changes.
+    fn note_store(&self, error: Option<&StoreError>) {
+        let text = error.map(ToString::to_string);
+        let changed = self.trouble.send_if_modified(|trouble| {
+            let changed = trouble.store.is_some() != text.is_some();
+            trouble.store.clone_from(&text);
+            changed
+        });
+        match (changed, text) {
+            (true, Some(error)) => tracing::warn!(error, "the store fails; trying again"),
+            (true, None) => tracing::info!("the store works again"),
+            (false, _) => {}
+        }
+    }
+
+    async fn tick(
+        self: &Arc<Self>,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) -> Result<bool, StoreError> {
+        let expired = self.expire().await?;
+        let closed = self.close().await?;
+        let mut claimed = 0;
+        let free = u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX);
+        for (spec, entry, since) in self.claim(free).await? {
+            claimed += 1;
+            let permit = Arc::clone(&self.permits).try_acquire_owned();
+            let permit = permit.expect("no more are claimed than permits are free");
+            let (this, shutdown) = (Arc::clone(self), shutdown.clone());
+            tasks.spawn(async move {
+                let happening = if shutdown.is_cancelled() {
+                    Happening::LeaseReturned
+                } else {
+                    this.send(&spec, &entry, since).await
+                };
+                let recorded = this.record(&spec, &entry, happening).await;
+                drop(permit);
+                this.freed.notify_one();
+                if let Err(error) = recorded {
+                    // The lease's deadline picks the entry up.
+                    tracing::warn!(%error, entry.id = %entry.key.entry_id(), "dispatch not recorded");
+                }
+            });
+        }
+        Ok(expired + closed + claimed > 0)
+    }
+
+    /// Wall time until something falls due that the look begun at `since` cannot have seen.
+    async fn until_next(&self, since: Timestamp) -> Duration {
+        let due = self.next_due(since).await.ok().flatten();
+        let breaker = self.breaker.open_until().filter(|at| *at > since);
+        let next = due.into_iter().chain(breaker).min();
+        let Some(at) = next else { return POLL };
+        // The millisecond covers the rounding of timer and clock.
+        let wall = self.rules.scale().story(at.since(self.clock.now()));
+        (wall + Duration::from_millis(1)).min(POLL)
+    }
+
+    /// When something falls due after `now`, or `None` if nothing waits for time.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.store.next_due(now, CLAIMABLE).await
+    }
+}
