@@ -40,9 +40,6 @@ struct Rows {
     reports: Vec<String>,
 }
 
-/// Times that the rows of a moving batch are read again.
-const SNAPSHOTS_MAX: u32 = 5;
-
 /// The first thing that breaks an invariant.
 type Finding = Option<String>;
 
