@@ -116,6 +116,14 @@ impl Run {
         self.found().failures.push(failure);
     }
 
+    /// As [`Self::error`], unless a failure of that kind is known already.
+    pub fn error_once(&self, failure: &Failure) {
+        let known = self.found().failures.iter().any(|known| known.code == failure.code);
+        if !known {
+            self.error(failure.clone());
+        }
+    }
+
     /// Records an invariant. One that was looked at twice holds if it held twice.
     pub fn invariant(&self, invariant: Invariant) {
         let mut found = self.found();

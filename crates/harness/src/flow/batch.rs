@@ -133,10 +133,13 @@ pub async fn run(run: Run, options: &Options, limits: Limits) -> Envelope {
     let watch = Watch::start();
     let play = Play { run: &run, options, guard: &guard, watch: &watch, stack: &stack };
     let played = play.through(&planned, began).await;
-    match &played {
+    let looked = match &played {
         Ok(_) => watch.last_look(&stack).await,
+        Err(failure) => Err(failure.clone()),
+    };
+    if let Err(failure) = looked {
         // Told at once: taking the stack down can take seconds.
-        Err(failure) => run.error(failure.clone()),
+        run.error(failure);
     }
     let down = Instant::now();
     let left = stack.stop().await;
@@ -150,7 +153,9 @@ pub async fn run(run: Run, options: &Options, limits: Limits) -> Envelope {
         guard.step.set("recounting the batch from its rows");
         let recount = verify::recount(&options.binaries.dialtone, &done.batch, run.dir());
         let recount = guard.watch(recount).await;
-        verdict::judge_all(&run, options.asked(), &done, recount, too_slow.as_ref());
+        let slow_disk = figures::slow_disk(&run);
+        let slow = too_slow.as_ref().or(slow_disk.as_ref());
+        verdict::judge_all(&run, options.asked(), &done, recount, slow);
     }
     verdict::teardown(&run, down, &left);
     run.finish()

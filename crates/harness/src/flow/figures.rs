@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use dialtone_contract::wire::{BatchStatus, OutcomeMode};
-use dialtone_contract::{Outcome, PlannedOutcome};
+use dialtone_contract::{ErrorCode, Outcome, PlannedOutcome, limits};
 
 use super::judge::Asked;
 use crate::event::Event;
+use crate::failure::Failure;
 use crate::http::Http;
 use crate::prom::Samples;
 use crate::run::Run;
@@ -54,6 +55,9 @@ pub async fn of_server(run: &Run, http: &Http, base: &str) {
             run.metric(&format!("callbacks_{result}"), n);
         }
     }
+    if let Some(seconds) = samples.sum("store_commit_max_seconds", &[]) {
+        run.metric("commit_max_ms", seconds * 1e3);
+    }
     for (name, q) in [("dispatch_p50_ms", 0.5), ("dispatch_p95_ms", 0.95)] {
         match samples.quantile("call_dispatch_duration_seconds", q) {
             Some(seconds) => run.metric(name, seconds * 1e3),
@@ -62,6 +66,17 @@ pub async fn of_server(run: &Run, http: &Http, base: &str) {
             }),
         }
     }
+}
+
+/// The failure that a disk explains whose commits took longer than a loop may lag: guards
+/// ran out while the store was waiting for it.
+pub fn slow_disk(run: &Run) -> Option<Failure> {
+    let limit = limits::LOOP_LAG_MAX.as_secs_f64() * 1e3;
+    let slowest = run.metric_value("commit_max_ms").filter(|ms| *ms > limit)?;
+    let message = format!(
+        "a commit of dialtone's store took {slowest:.0} ms; guards mean nothing above {limit:.0} ms"
+    );
+    Some(Failure::new(ErrorCode::MachineTooSlow, message))
 }
 
 /// The figures in one line, for the table.

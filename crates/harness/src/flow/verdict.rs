@@ -47,6 +47,7 @@ pub fn judge_all(
             (Ok(detail), _) => run.pass(name, Duration::ZERO, detail),
             // A machine that is too slow lets deadlines pass that nobody missed.
             (Err(failure), Some(slow)) => {
+                run.error_once(slow);
                 run.skip(name, Duration::ZERO, format!("not judged ({slow}): {failure}"));
             }
             (Err(failure), None) => run.fail(name, Duration::ZERO, failure),

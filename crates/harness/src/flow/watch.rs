@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use dialtone_contract::ErrorCode;
 use dialtone_serve::lag::LoopLag;
 use tokio::time::{Instant, sleep};
 
@@ -44,11 +45,29 @@ impl Watch {
         book
     }
 
-    /// Asks every process for its lag once more.
-    pub async fn last_look(&self, stack: &Stack) {
+    /// Asks every process for its lag once more. A batch can end well although a process
+    /// has stopped meanwhile, because deadlines end what it left; that is no passing run.
+    ///
+    /// # Errors
+    /// If a process does not answer any more.
+    pub async fn last_look(&self, stack: &Stack) -> Result<(), Failure> {
         for member in stack.members() {
-            self.ask(stack, member).await;
+            if self.ask(stack, member).await {
+                continue;
+            }
+            let (name, pid) = (&member.name, member.pid());
+            let why = match proc_state(pid) {
+                Some('T' | 't') => "is stopped (SIGSTOP, process state T)",
+                _ => "does not answer /livez",
+            };
+            let code =
+                if *name == TEST_WORKER { ErrorCode::WorkerSilent } else { ErrorCode::TargetLost };
+            return Err(Failure::new(
+                code,
+                format!("{name} (pid {pid}) {why} at the end of the run"),
+            ));
         }
+        Ok(())
     }
 
     /// Looks on until waiting is pointless; ends with the reason.
