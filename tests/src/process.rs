@@ -158,7 +158,12 @@ impl Process {
             }
             _ => "no answer".to_owned(),
         };
-        format!("--- {} (pid {}, {lag})\n{}\n", self.name(), self.pid(), self.tail())
+        let (name, pid) = (self.name(), self.pid());
+        // `T` is stopped: somebody sent it a SIGSTOP.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        let state = state.unwrap_or('?');
+        format!("--- {name} (pid {pid}, state {state}, {lag})\n{}\n", self.tail())
     }
 
     pub(crate) async fn stop(&self) -> Exit {
