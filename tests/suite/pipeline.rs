@@ -83,7 +83,7 @@ fn check_entry(entry: &EntryView) {
     for attempt in &entry.attempts {
         assert_eq!(attempt.state.as_str(), ended, "{entry:?}");
         assert!(attempt.ended_at.is_some(), "{entry:?}");
-        // An agent's claim can outrun LiveKit's answer, which then is not kept.
+        // An attempt that ended before LiveKit answered has no note of the answer.
         assert!(planned.claims() || attempt.dispatch_id.is_some(), "{entry:?}");
     }
 }

@@ -14,8 +14,9 @@ use crate::Happening;
 /// Wall time after which the dispatcher looks by itself, wake-up or not.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Wall time for dispatches under way to end when the dispatcher stops.
-const DRAIN: Duration = Duration::from_secs(10);
+/// Wall time for dispatches under way to end when the dispatcher stops: many times what a
+/// LiveKit that works needs. The leases of others run out by themselves.
+const DRAIN: Duration = Duration::from_secs(2);
 
 impl Dispatcher {
     /// Works until `shutdown`, then lets the dispatches under way end.

@@ -1,4 +1,5 @@
 use dialtone_contract::{ErrorCode, FieldError, Problem};
+use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
@@ -7,20 +8,64 @@ use serde_path_to_error::{Path, Segment};
 ///
 /// # Errors
 /// 400 if it is not JSON, 422 with a pointer if a field is not valid.
-pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Problem>> {
+pub fn read<T: DeserializeOwned + Serialize>(body: &[u8]) -> Result<T, Box<Problem>> {
+    // RFC 8259, section 8.1: JSON between systems is UTF-8. serde looks only at the texts
+    // that it keeps.
+    if let Err(error) = std::str::from_utf8(body) {
+        return Err(Problem::new(ErrorCode::NotJson, error.to_string()).into());
+    }
     let mut json = serde_json::Deserializer::from_slice(body);
     let error = match serde_path_to_error::deserialize(&mut json) {
-        Ok(value) => return json.end().map(|()| value).map_err(|error| not_json(&error)),
+        Ok(value) => {
+            json.end().map_err(|error| not_json(&error))?;
+            return refuse_lists(body, value);
+        }
         Err(error) => error,
     };
     // A field can be refused before the reader meets the place where the JSON breaks.
     serde_json::from_slice::<IgnoredAny>(body).map_err(|error| not_json(&error))?;
     let whole = serde_json::from_slice(body).unwrap_or_default();
     let at = pointer(error.path(), &whole);
+    if at.is_empty() && whole.is_array() {
+        return Err(a_list_at(at));
+    }
     let message = error.inner().to_string();
     // The place in the text says less than the pointer.
     let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(text, _)| text);
     Err(Problem::invalid(vec![field_error(at, message)]).into())
+}
+
+/// Refuses a list where an object is meant: serde takes one for the fields in their order.
+fn refuse_lists<T: Serialize>(body: &[u8], value: T) -> Result<T, Box<Problem>> {
+    if !body.contains(&b'[') {
+        return Ok(value);
+    }
+    let sent = serde_json::from_slice(body).unwrap_or_default();
+    let read = serde_json::to_value(&value).unwrap_or_default();
+    match list_for_object(&sent, &read, "") {
+        Some(at) => Err(a_list_at(at)),
+        None => Ok(value),
+    }
+}
+
+fn a_list_at(at: String) -> Box<Problem> {
+    let detail = "invalid type: sequence, expected an object";
+    Problem::invalid(vec![field_error(at, detail)]).into()
+}
+
+fn list_for_object(sent: &Value, read: &Value, at: &str) -> Option<String> {
+    match (sent, read) {
+        (Value::Array(_), Value::Object(_)) => Some(at.to_owned()),
+        (Value::Object(sent), Value::Object(read)) => sent
+            .iter()
+            .find_map(|(name, value)| list_for_object(value, read.get(name)?, &join(at, name))),
+        (Value::Array(sent), Value::Array(read)) => {
+            (0..).zip(sent.iter().zip(read)).find_map(|(index, (sent, read))| {
+                list_for_object(sent, read, &format!("{at}/{index}"))
+            })
+        }
+        _ => None,
+    }
 }
 
 fn not_json(error: &serde_json::Error) -> Box<Problem> {
@@ -97,9 +142,8 @@ mod tests {
 
     use super::*;
 
-    #[derive(Debug, Deserialize)]
+    #[derive(Debug, Deserialize, Serialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only its reading is looked at")]
     struct Batch {
         total: u32,
         #[serde(default)]
@@ -110,16 +154,14 @@ mod tests {
         names: BTreeMap<String, u8>,
     }
 
-    #[derive(Debug, Deserialize)]
+    #[derive(Debug, Deserialize, Serialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only its reading is looked at")]
     struct Entry {
         to: String,
     }
 
-    #[derive(Debug, Deserialize)]
+    #[derive(Debug, Deserialize, Serialize)]
     #[serde(rename_all = "snake_case")]
-    #[expect(dead_code, reason = "only its reading is looked at")]
     enum Mode {
         Exact,
         Weighted(Vec<u8>),
@@ -167,7 +209,9 @@ mod tests {
             (r#"{"total":1,"mode":"odd"}"#, "/mode", "invalid"),
             (r#"{"total":1,"mode":{"weighted":[1,-1]}}"#, "/mode/weighted/1", "out_of_range"),
             (r#"{"total":1,"total":2}"#, "/total", "invalid"),
-            ("[]", "", "invalid"),
+            ("[]", "", "wrong_type"),
+            ("[1]", "", "wrong_type"),
+            (r#"{"total":1,"entries":[["a"]]}"#, "/entries/0", "wrong_type"),
             ("7", "", "wrong_type"),
         ];
         for (body, pointer, code) in cases {

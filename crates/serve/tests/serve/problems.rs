@@ -3,11 +3,11 @@ use axum::routing::{get, post};
 use dialtone_contract::ErrorCode;
 use dialtone_serve::problem::{Json, OptionalJson, Query};
 use dialtone_serve::{Limits, RequestId};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::support::Server;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Trigger {
     total: u32,
