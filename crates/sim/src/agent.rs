@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use dialtone_clock::Timestamp;
-use dialtone_contract::wire::ReportedStatus;
-use dialtone_contract::{DispatchMetadata, ErrorCode, Outcome, PlannedOutcome};
+use dialtone_contract::wire::{HeartbeatState, ReportedStatus, SpanS};
+use dialtone_contract::{DispatchMetadata, ErrorCode, Outcome, PlannedOutcome, limits};
 
 use crate::Mutant;
+use crate::faults::Fault;
 use crate::oracle::Oracle;
 use crate::world::{Event, World};
 
@@ -20,8 +21,8 @@ const BEAT: Duration = Duration::from_secs(10);
 pub enum Request {
     /// The dial claim.
     Claim,
-    /// A sign of life.
-    Heartbeat,
+    /// A sign of life, sent at that moment.
+    Heartbeat(HeartbeatState, Timestamp),
     /// Where the call stands.
     Status(ReportedStatus),
     /// What came of it.
@@ -43,15 +44,17 @@ pub enum Answer {
 enum Phase {
     /// Waits for the answer to this request, asked for the first time at that moment.
     Asking(Request, Timestamp),
-    /// The callee hears the agent until then.
-    Talking(Timestamp),
-    /// In the room, doing nothing, until then.
-    Idle(Timestamp),
+    /// The callee hears the agent until then; the next heartbeat is due at the other.
+    Talking { until: Timestamp, beat: Timestamp },
+    /// In the room, doing nothing.
+    Idle,
     /// Gone.
     Gone,
 }
 
-/// A simulated agent with one job.
+/// A simulated agent with one job. It keeps to what the platform asks of workers: ring
+/// only after a fresh grant of the dial claim, report until answered, and hang up when
+/// the platform says so or has confirmed no sign of life for one heartbeat lease.
 pub struct Agent {
     id: usize,
     pub metadata: DispatchMetadata,
@@ -60,22 +63,41 @@ pub struct Agent {
     phase: Phase,
     stage: u32,
     dialling: bool,
+    /// The platform waits for another sign of life until a lease from then at least.
+    confirmed: Timestamp,
+    /// Nothing that it sends gets anywhere any more.
+    cut_off: bool,
+    has_deadline: bool,
 }
 
 impl Agent {
     /// An agent that has just been given its job.
-    pub fn start(id: usize, metadata: DispatchMetadata, world: &World) -> Self {
-        let outcome = metadata.test.as_ref().and_then(|plan| plan.outcome);
-        let outcome = outcome.expect("simulated batches have exact plans");
-        let s = Duration::from_secs;
+    pub fn start(
+        id: usize,
+        metadata: DispatchMetadata,
+        world: &World,
+        mutant: Option<Mutant>,
+    ) -> Self {
+        let plan = metadata.test.as_ref().expect("simulated batches are test batches");
+        let outcome = plan.outcome.expect("simulated batches have exact plans");
         let lasts = match outcome {
-            PlannedOutcome::Completed => world.between(s(2), s(20)),
-            PlannedOutcome::Failed => world.between(s(1), s(5)),
-            PlannedOutcome::Stuck => s(1),
-            PlannedOutcome::Dropped => s(0),
+            PlannedOutcome::Completed => within(plan.durations.completed, world),
+            PlannedOutcome::Failed => within(plan.durations.failed, world),
+            PlannedOutcome::Stuck => Duration::from_secs(1),
+            PlannedOutcome::Dropped => Duration::ZERO,
         };
-        let phase = Phase::Idle(world.now() + lasts);
-        let mut agent = Self { id, metadata, outcome, lasts, phase, stage: 0, dialling: false };
+        let mut agent = Self {
+            id,
+            metadata,
+            outcome,
+            lasts,
+            phase: Phase::Idle,
+            stage: 0,
+            dialling: false,
+            confirmed: world.now(),
+            cut_off: false,
+            has_deadline: mutant != Some(Mutant::NoWorkerDeadline),
+        };
         if outcome.claims() {
             agent.ask(Request::Claim, world);
         } else {
@@ -93,8 +115,9 @@ impl Agent {
         self.stage == stage && self.phase != Phase::Gone
     }
 
-    pub fn is_gone(&self) -> bool {
-        self.phase == Phase::Gone
+    /// Whether the agent learns that this room was closed, and has to leave.
+    pub fn hears_of(&self, room: &str) -> bool {
+        self.phase != Phase::Gone && !self.cut_off && self.metadata.call_id.as_str() == room
     }
 
     fn wait(&mut self, until: Timestamp, world: &World) {
@@ -104,106 +127,150 @@ impl Agent {
     fn ask(&mut self, request: Request, world: &World) {
         self.stage += 1;
         self.phase = Phase::Asking(request, world.now());
+        self.try_once(request, world);
+    }
+
+    fn try_once(&mut self, request: Request, world: &World) {
         self.send(request, world);
-        self.wait(world.now() + REQUEST_TIMEOUT, world);
+        let again = world.now() + REQUEST_TIMEOUT;
+        let at = if self.dialling { again.min(self.deadline()) } else { again };
+        self.wait(at, world);
     }
 
     fn send(&self, request: Request, world: &World) {
-        if world.strikes(|faults| faults.request_lost) {
+        let beat = matches!(request, Request::Heartbeat(..));
+        let lost = world.strikes(Fault::RequestLost) || (beat && world.strikes(Fault::BeatLost));
+        if self.cut_off || lost {
             return;
         }
-        let twice = world.strikes(|faults| faults.request_doubled);
+        let twice = world.strikes(Fault::RequestDoubled);
         for _ in 0..=usize::from(twice) {
             let event = Event::Arrives { agent: self.id, stage: self.stage, request };
             world.after(world.delay(), event);
         }
     }
 
+    /// The last moment at which the agent may still be heard.
+    fn deadline(&self) -> Timestamp {
+        if self.has_deadline {
+            self.confirmed + limits::HEARTBEAT_LEASE
+        } else {
+            Timestamp::from_micros(i64::MAX)
+        }
+    }
+
     /// The agent's own next step falls due.
     pub fn step(&mut self, world: &World, oracle: &mut Oracle) {
-        if world.strikes(|faults| faults.agent_dies) {
+        if world.strikes(Fault::AgentDies) {
             return self.leave(world, oracle);
         }
+        self.cut_off |= world.strikes(Fault::AgentCutOff);
+        let now = world.now();
         match self.phase {
-            Phase::Asking(_, since) if world.now().since(since) >= PATIENCE => {
+            Phase::Asking(_, since) if now.since(since) >= PATIENCE => self.leave(world, oracle),
+            Phase::Asking(..) if self.dialling && now >= self.deadline() => {
                 self.leave(world, oracle);
             }
-            Phase::Asking(request, _) => {
-                self.send(request, world);
-                self.wait(world.now() + REQUEST_TIMEOUT, world);
-            }
-            Phase::Talking(until) if world.now() >= until => {
+            Phase::Asking(request, _) => self.try_once(request, world),
+            Phase::Talking { .. } if now >= self.deadline() => self.leave(world, oracle),
+            Phase::Talking { until, .. } if now >= until => {
                 self.hang_up(world, oracle);
                 let completed = self.outcome == PlannedOutcome::Completed;
                 let end = if completed { ReportedStatus::Ended } else { ReportedStatus::Failed };
                 self.ask(Request::Status(end), world);
             }
-            Phase::Talking(until) => {
-                self.send(Request::Heartbeat, world);
-                self.wait(until.min(world.now() + BEAT), world);
+            Phase::Talking { until, beat } => {
+                let mut next = beat;
+                if now >= beat {
+                    self.send(Request::Heartbeat(self.shows(), now), world);
+                    next = now + BEAT;
+                    self.phase = Phase::Talking { until, beat: next };
+                }
+                self.wait(until.min(next).min(self.deadline()), world);
             }
-            Phase::Idle(_) => self.leave(world, oracle),
+            Phase::Idle => self.leave(world, oracle),
             Phase::Gone => {}
+        }
+    }
+
+    fn shows(&self) -> HeartbeatState {
+        if self.outcome == PlannedOutcome::Completed {
+            HeartbeatState::InCall
+        } else {
+            HeartbeatState::Ringing
         }
     }
 
     /// An answer reaches the agent.
     pub fn answered(
         &mut self,
+        request: Request,
         answer: Answer,
         world: &World,
-        mutant: Option<Mutant>,
         oracle: &mut Oracle,
     ) {
-        let rings_anyway = mutant == Some(Mutant::NoDialClaim);
+        if self.cut_off {
+            return;
+        }
         match (self.phase, answer) {
-            (Phase::Asking(Request::Claim, _), Answer::Refused(_)) if rings_anyway => {
-                self.go_on(Request::Claim, world, oracle);
-            }
             // Hang up: the platform has ended the attempt, or never wanted it.
             (_, Answer::Refused(_)) => self.leave(world, oracle),
+            (Phase::Talking { .. }, Answer::Granted) => {
+                if let Request::Heartbeat(_, sent) = request {
+                    self.confirmed = self.confirmed.max(sent);
+                }
+            }
+            // An answer older than the heartbeat lease grants nothing any more.
+            (Phase::Asking(Request::Claim, since), Answer::Granted)
+                if world.now().since(since) >= limits::HEARTBEAT_LEASE =>
+            {
+                self.leave(world, oracle);
+            }
+            (Phase::Asking(asked, since), Answer::Granted) => {
+                self.go_on(asked, since, world, oracle);
+            }
             // The timer of the request asks again.
-            (_, Answer::TryAgain) | (Phase::Talking(_) | Phase::Idle(_) | Phase::Gone, _) => {}
-            (Phase::Asking(request, _), Answer::Granted) => self.go_on(request, world, oracle),
+            (_, Answer::TryAgain) | (Phase::Idle | Phase::Gone, _) => {}
         }
     }
 
-    fn go_on(&mut self, request: Request, world: &World, oracle: &mut Oracle) {
-        match request {
+    fn go_on(&mut self, asked: Request, since: Timestamp, world: &World, oracle: &mut Oracle) {
+        match asked {
             Request::Claim => {
-                self.dial(world, oracle);
+                self.confirmed = since;
+                self.dialling = true;
+                oracle.dial(&self.metadata, &self.claimer(), world);
                 if self.outcome == PlannedOutcome::Completed {
                     return self.ask(Request::Status(ReportedStatus::InCall), world);
                 }
                 self.talk(world);
             }
-            Request::Status(ReportedStatus::InCall) => self.talk(world),
-            Request::Status(_) => {
+            Request::Status(ReportedStatus::InCall) => {
+                self.confirmed = self.confirmed.max(since);
+                self.talk(world);
+            }
+            Request::Status(status) => {
+                oracle.closed(&self.metadata.call_id, status);
                 self.ask(Request::Completed(self.outcome.expected()), world);
             }
             Request::Completed(outcome) => {
                 oracle.acknowledged(&self.metadata.call_id, outcome);
                 self.leave(world, oracle);
             }
-            Request::Heartbeat => {}
+            Request::Heartbeat(..) => {}
         }
-    }
-
-    fn dial(&mut self, world: &World, oracle: &mut Oracle) {
-        self.dialling = true;
-        oracle.dial(&self.metadata, &self.claimer(), world.now());
     }
 
     fn talk(&mut self, world: &World) {
         self.stage += 1;
-        let until = world.now() + self.lasts;
-        self.phase = Phase::Talking(until);
-        self.wait(until.min(world.now() + BEAT), world);
+        let (until, beat) = (world.now() + self.lasts, world.now() + BEAT);
+        self.phase = Phase::Talking { until, beat };
+        self.wait(until.min(beat).min(self.deadline()), world);
     }
 
     fn hang_up(&mut self, world: &World, oracle: &mut Oracle) {
         if std::mem::take(&mut self.dialling) {
-            oracle.hang_up(&self.metadata, world.now());
+            oracle.hang_up(&self.metadata, world);
         }
     }
 
@@ -213,4 +280,9 @@ impl Agent {
         self.stage += 1;
         self.phase = Phase::Gone;
     }
+}
+
+fn within(span: SpanS, world: &World) -> Duration {
+    let from = Duration::from_secs_f64(span.min_s);
+    world.between(from, from.max(Duration::from_secs_f64(span.max_s)))
 }

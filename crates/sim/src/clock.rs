@@ -3,9 +3,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use dialtone_clock::{Clock, TimeScale, Timestamp};
 
-/// Where a simulation begins: any moment does.
-const START: i64 = 1_800_000_000_000_000;
-
 /// Virtual time. Clones show the same time; `skewed` ones are off by what their owner's
 /// wall clock has jumped.
 #[derive(Clone)]
@@ -15,8 +12,11 @@ pub struct SimClock {
 }
 
 impl SimClock {
+    /// Where a simulation begins: any moment does.
+    pub const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+
     pub fn new() -> Self {
-        Self { now: Arc::new(AtomicI64::new(START)), skew: Arc::default() }
+        Self { now: Arc::new(AtomicI64::new(Self::START.as_micros())), skew: Arc::default() }
     }
 
     /// The same time, seen by a wall clock that jumps.

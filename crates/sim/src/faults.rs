@@ -1,37 +1,92 @@
+use std::collections::BTreeMap;
+
 use dialtone_clock::rng_for;
 use rand::Rng as _;
 
-/// How often each thing goes wrong, in thousandths of its occasions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Faults {
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
     /// A dispatch that LiveKit took reaches no worker.
-    pub dispatch_lost: u32,
+    DispatchLost,
     /// A dispatch that LiveKit took reaches two workers.
-    pub dispatch_doubled: u32,
+    DispatchDoubled,
+    /// A dispatch does not reach LiveKit.
+    DispatchNotSent,
     /// LiveKit refuses a dispatch.
-    pub dispatch_refused: u32,
+    DispatchRefused,
     /// LiveKit takes a dispatch and its answer is lost.
-    pub dispatch_unknown: u32,
+    DispatchUnknown,
+    /// LiveKit does not close a room, or does and its answer is lost.
+    RoomNotClosed,
     /// A request of an agent is lost on the way.
-    pub request_lost: u32,
+    RequestLost,
+    /// A heartbeat is lost on the way: nobody sends it again.
+    BeatLost,
     /// A request of an agent arrives twice.
-    pub request_doubled: u32,
-    /// The answer to an agent's request is lost.
-    pub answer_lost: u32,
+    RequestDoubled,
+    /// The answer to a request is lost.
+    AnswerLost,
     /// A message takes seconds instead of milliseconds.
-    pub slow: u32,
+    Slow,
     /// An agent dies between two of its steps.
-    pub agent_dies: u32,
-    /// The server dies around a store call.
-    pub crash: u32,
+    AgentDies,
+    /// An agent's host loses its network while the callee still hears it.
+    AgentCutOff,
+    /// A server dies between two of its steps.
+    Crash,
+    /// A server is told to stop, and stops in order, with leases at hand.
+    Drain,
+    /// A step of a server takes seconds: a slow disk, a paused process.
+    Stall,
+    /// For a minute or two the store is so busy that calls wait for seconds.
+    Brownout,
+    /// The store does not take a call.
+    Unavailable,
     /// A commit happens and is reported as failed.
-    pub commit_unknown: u32,
-    /// Dispatchers at work at once, beyond the first.
-    pub more_dispatchers: u32,
+    CommitUnknown,
+    /// The servers' wall clocks jump by an hour.
+    ClockJump,
 }
 
-/// Thousandths that an active fault has at most.
-const MOST: u32 = 60;
+impl Fault {
+    /// All of them, with the most ten-thousandths of its occasions that each strikes in.
+    const ALL: [(Self, u32); 20] = [
+        (Self::DispatchLost, 600),
+        (Self::DispatchDoubled, 2400),
+        (Self::DispatchNotSent, 600),
+        (Self::DispatchRefused, 600),
+        (Self::DispatchUnknown, 600),
+        (Self::RoomNotClosed, 3000),
+        (Self::RequestLost, 600),
+        (Self::BeatLost, 6000),
+        (Self::RequestDoubled, 2400),
+        (Self::AnswerLost, 600),
+        (Self::Slow, 1000),
+        (Self::AgentDies, 300),
+        (Self::AgentCutOff, 300),
+        // Between any two of the steps of a store call, of which there are thousands.
+        (Self::Crash, 10),
+        (Self::Drain, 400),
+        (Self::Stall, 40),
+        (Self::Brownout, 10_000),
+        (Self::Unavailable, 60),
+        (Self::CommitUnknown, 100),
+        (Self::ClockJump, 10_000),
+    ];
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().map(|(fault, _)| fault)
+    }
+}
+
+/// How often each thing goes wrong, in ten-thousandths of its occasions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    chances: [u32; Fault::ALL.len()],
+    /// Servers at work at once, beyond the first.
+    pub more_servers: u32,
+}
 
 impl Faults {
     /// A swarm: each kind of fault is active in about half of the seeds, each with a
@@ -42,20 +97,30 @@ impl Faults {
             let active = rng.next_u32().is_multiple_of(2);
             if active { 1 + rng.next_u32() % most } else { 0 }
         };
-        Self {
-            dispatch_lost: pick(MOST),
-            dispatch_doubled: pick(MOST * 4),
-            dispatch_refused: pick(MOST),
-            dispatch_unknown: pick(MOST),
-            request_lost: pick(MOST),
-            request_doubled: pick(MOST * 4),
-            answer_lost: pick(MOST),
-            slow: pick(MOST),
-            agent_dies: pick(MOST / 2),
-            // Around every store call, of which there are thousands.
-            crash: pick(4),
-            commit_unknown: pick(10),
-            more_dispatchers: pick(2),
+        Self { chances: Fault::ALL.map(|(_, most)| pick(most)), more_servers: pick(2) }
+    }
+
+    pub(crate) fn chance(&self, fault: Fault) -> u32 {
+        self.chances[fault as usize]
+    }
+
+    /// Nothing goes wrong any more; what is running keeps running.
+    pub(crate) fn end(&mut self) {
+        self.chances = [0; Fault::ALL.len()];
+    }
+}
+
+/// Faults that struck, by kind.
+pub type Struck = BTreeMap<Fault, u64>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_its_place() {
+        for (place, (fault, _)) in Fault::ALL.into_iter().enumerate() {
+            assert_eq!(fault as usize, place, "{fault:?}");
         }
     }
 }

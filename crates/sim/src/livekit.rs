@@ -1,49 +1,78 @@
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use dialtone_livekit::{LiveKit, LiveKitError, NewDispatch};
 
+use crate::faults::Fault;
 use crate::world::{Event, World};
 
 /// A LiveKit that promises what the real one does: nothing.
 pub struct SimLiveKit {
     world: World,
     dispatches: AtomicU64,
+    closed: Mutex<BTreeSet<String>>,
 }
 
 impl SimLiveKit {
     pub fn new(world: World) -> Self {
-        Self { world, dispatches: AtomicU64::new(0) }
+        Self { world, dispatches: AtomicU64::new(0), closed: Mutex::default() }
+    }
+
+    fn closed(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.closed.lock().expect("no holder of the lock panics")
+    }
+
+    /// Whether the room was closed at some time.
+    pub fn has_closed(&self, room: &str) -> bool {
+        self.closed().contains(room)
     }
 
     fn deliver(&self, new: &NewDispatch) {
-        if self.world.strikes(|faults| faults.dispatch_lost) {
+        if self.world.strikes(Fault::DispatchLost) {
             return;
         }
-        let twice = self.world.strikes(|faults| faults.dispatch_doubled);
+        let twice = self.world.strikes(Fault::DispatchDoubled);
         for _ in 0..=usize::from(twice) {
             let delay = self.world.delay();
             self.world.after(delay, Event::Job { metadata: new.metadata.clone() });
         }
+    }
+
+    /// Whether the answer to what was asked gets lost, on top of the time that it takes.
+    async fn answer(&self, lost: Fault) -> Result<(), LiveKitError> {
+        self.world.sleep(self.world.delay()).await;
+        if self.world.strikes(lost) {
+            return Err(LiveKitError::Unknown("simulated".to_owned()));
+        }
+        Ok(())
     }
 }
 
 #[async_trait]
 impl LiveKit for SimLiveKit {
     async fn dispatch(&self, new: &NewDispatch) -> Result<String, LiveKitError> {
-        if self.world.strikes(|faults| faults.dispatch_refused) {
+        if self.world.strikes(Fault::DispatchNotSent) {
+            return Err(LiveKitError::NotSent("simulated".to_owned()));
+        }
+        self.world.sleep(self.world.delay()).await;
+        if self.world.strikes(Fault::DispatchRefused) {
             return Err(LiveKitError::Refused("simulated".to_owned()));
         }
         self.deliver(new);
-        if self.world.strikes(|faults| faults.dispatch_unknown) {
-            return Err(LiveKitError::Unknown("simulated".to_owned()));
-        }
+        self.answer(Fault::DispatchUnknown).await?;
         Ok(format!("AD_{}", self.dispatches.fetch_add(1, Ordering::Relaxed)))
     }
 
     async fn delete_room(&self, room: &str) -> Result<(), LiveKitError> {
+        self.world.sleep(self.world.delay()).await;
+        if self.world.strikes(Fault::RoomNotClosed) {
+            return Err(LiveKitError::Unknown("simulated".to_owned()));
+        }
+        self.closed().insert(room.to_owned());
         let delay = self.world.delay();
         self.world.after(delay, Event::RoomClosed { room: room.to_owned() });
-        Ok(())
+        self.answer(Fault::RoomNotClosed).await
     }
 }

@@ -1,17 +1,24 @@
 /// A bug planted on purpose: a check of the pipeline taken away. The simulation has to
-/// notice each of them, or its oracle is too weak to notice anything.
+/// notice each of them, by the violation that the check prevents, or its oracle is too
+/// weak to notice anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
     /// The store no longer compares the attempt.
     NoAttemptFence,
     /// The store no longer compares the state.
     NoStateGuard,
+    /// The store no longer compares the deadline that a decision was made on.
+    NoDeadlineGuard,
     /// The store writes a report whether or not there is one.
     ReportTwice,
-    /// Agents ring whether or not they won the dial claim.
+    /// The platform grants the dial claim to whoever asks.
     NoDialClaim,
     /// Dispatchers read the wall clock, which jumps, instead of the store's time.
     WallClockDeadlines,
+    /// Rooms of ended attempts are not closed again after a failure.
+    OutboxForgets,
+    /// Agents go on talking whether or not the platform hears from them.
+    NoWorkerDeadline,
 }
 
 impl Mutant {
@@ -19,8 +26,25 @@ impl Mutant {
     pub const ALL: &'static [Self] = &[
         Self::NoAttemptFence,
         Self::NoStateGuard,
+        Self::NoDeadlineGuard,
         Self::ReportTwice,
         Self::NoDialClaim,
         Self::WallClockDeadlines,
+        Self::OutboxForgets,
+        Self::NoWorkerDeadline,
     ];
+
+    /// Violations, one of which this bug has to be caught by.
+    pub const fn caught_by(self) -> &'static [&'static str] {
+        match self {
+            Self::NoAttemptFence => &["without the dial claim", "was dialled, and no row says so"],
+            Self::NoStateGuard => &["nothing_after_terminal"],
+            Self::NoDeadlineGuard => &["came early"],
+            Self::ReportTwice => &["one_report"],
+            Self::NoDialClaim => &["was dialled twice"],
+            Self::WallClockDeadlines => &["came early", "leased early"],
+            Self::OutboxForgets => &["was never closed"],
+            Self::NoWorkerDeadline => &["were live at one number"],
+        }
+    }
 }

@@ -1,31 +1,37 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use dialtone_clock::Timestamp;
+use dialtone_contract::wire::ReportedStatus;
 use dialtone_contract::{CallId, DispatchMetadata, EntryState, Outcome, TenantId};
 use dialtone_store::memory::MemoryStore;
 use dialtone_store::{BatchStore as _, CallRow, EntryRow};
-use std::sync::Arc;
 
-use crate::ready;
+use crate::task::ready;
+use crate::world::World;
 
 /// What really happened outside the platform, against which its rows are held. Rows can
 /// agree with each other and be wrong; a telephone that rings twice cannot.
 pub struct Oracle {
     store: Arc<MemoryStore>,
     tenant: TenantId,
+    /// Whether the batch wants another attempt after one that may have reached the callee.
+    redial: bool,
     ringing: BTreeMap<String, CallId>,
     dials: BTreeMap<CallId, u32>,
+    closed: BTreeMap<CallId, ReportedStatus>,
     outcomes: BTreeMap<CallId, Outcome>,
     pub violations: Vec<String>,
 }
 
 impl Oracle {
-    pub fn new(store: Arc<MemoryStore>, tenant: TenantId) -> Self {
+    pub fn new(store: Arc<MemoryStore>, tenant: TenantId, redial: bool) -> Self {
         Self {
             store,
             tenant,
+            redial,
             ringing: BTreeMap::new(),
             dials: BTreeMap::new(),
+            closed: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             violations: Vec::new(),
         }
@@ -41,8 +47,9 @@ impl Oracle {
     }
 
     /// An agent rings a number.
-    pub fn dial(&mut self, metadata: &DispatchMetadata, claimer: &str, at: Timestamp) {
-        let call = &metadata.call_id;
+    pub fn dial(&mut self, metadata: &DispatchMetadata, claimer: &str, world: &World) {
+        let (call, at) = (&metadata.call_id, world.now());
+        world.note(|| format!("{call} rings: {claimer}"));
         *self.dials.entry(call.clone()).or_default() += 1;
         if self.dials[call] > 1 {
             self.violations.push(format!("{call} was dialled twice"));
@@ -58,11 +65,17 @@ impl Oracle {
     }
 
     /// The callee no longer hears the agent.
-    pub fn hang_up(&mut self, metadata: &DispatchMetadata, _at: Timestamp) {
+    pub fn hang_up(&mut self, metadata: &DispatchMetadata, world: &World) {
+        world.note(|| format!("{} is silent", metadata.call_id));
         let number = Self::number(metadata);
         if self.ringing.get(&number) == Some(&metadata.call_id) {
             self.ringing.remove(&number);
         }
+    }
+
+    /// The platform confirmed to an agent that its call is over.
+    pub fn closed(&mut self, call: &CallId, status: ReportedStatus) {
+        self.closed.insert(call.clone(), status);
     }
 
     /// The platform confirmed an outcome to its agent.
@@ -73,22 +86,34 @@ impl Oracle {
     /// Holds the rows against what was confirmed and what was dialled.
     pub fn compare(&mut self) {
         for (call, outcome) in std::mem::take(&mut self.outcomes) {
+            // A failed call may be followed by another where the batch wants that.
+            let last = !self.redial || outcome != Outcome::Failed;
             let kept = self.rows(&call).is_some_and(|(entry, row)| {
-                row.outcome == Some(outcome)
-                    && entry.outcome == Some(outcome)
-                    && entry.attempt == row.attempt
+                let is_last = entry.outcome == Some(outcome) && entry.attempt == row.attempt;
+                row.outcome == Some(outcome) && (is_last || !last)
             });
             if !kept {
                 self.violations.push(format!("{outcome} of {call} was confirmed and then lost"));
             }
         }
+        for (call, status) in std::mem::take(&mut self.closed) {
+            let completed = status == ReportedStatus::Ended;
+            let outcome = if completed { Outcome::Completed } else { Outcome::Failed };
+            if self.rows(&call).is_none_or(|(_, row)| row.outcome != Some(outcome)) {
+                self.violations.push(format!("the end of {call} was confirmed and then lost"));
+            }
+        }
         let dials: Vec<_> = self.dials.keys().cloned().collect();
         for call in dials {
-            let Some((entry, row)) = self.rows(&call) else { continue };
+            let Some((entry, row)) = self.rows(&call) else {
+                self.violations.push(format!("{call} was dialled, and there is no such call"));
+                continue;
+            };
             if row.claimed_at.is_none() {
                 self.violations.push(format!("{call} was dialled, and no row says so"));
             }
-            if entry.attempt > row.attempt && entry.state != EntryState::Cancelled {
+            let again = entry.attempt > row.attempt && entry.state != EntryState::Cancelled;
+            if again && !self.redial {
                 self.violations.push(format!("{call} was dialled, and its entry was tried again"));
             }
         }

@@ -1,156 +1,114 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dialtone_batch::{Intake, verify};
-use dialtone_clock::{Clock, Timestamp, seed_from};
-use dialtone_contract::wire::{Durations, OutcomeMode, TestBatchRequest, TestOptions};
-use dialtone_contract::{
-    BatchId, DispatchMetadata, EntryState, OutcomeWeights, PlannedOutcome, TenantId,
-};
+use dialtone_batch::IntakeError;
+use dialtone_clock::{Clock, Timestamp};
+use dialtone_contract::{BatchId, DispatchMetadata, TenantId};
 use dialtone_store::memory::MemoryStore;
-use dialtone_store::{BatchStore as _, CallRow, Directory as _, EntryRow};
+use dialtone_store::{BatchStore as _, Directory as _, Idempotency};
+use tokio::sync::watch;
 
 use crate::agent::{Agent, Request};
 use crate::clock::SimClock;
+use crate::faults::Fault;
+use crate::fold::Fold;
+use crate::guards::Guards;
 use crate::livekit::SimLiveKit;
 use crate::oracle::Oracle;
 use crate::server::Server;
-use crate::store::{Shared, SimStore};
+use crate::store::SimStore;
+use crate::task::{Owner, Tasks, ready};
 use crate::world::{Event, World};
-use crate::{Faults, Mutant, ready};
+use crate::{Config, Mutant, Outcome};
 
 /// Virtual time after which faults end.
 const FAULTS_END: Duration = Duration::from_secs(20 * 60);
 /// Virtual time in which a batch has to end once nothing goes wrong any more.
 const LIVENESS: Duration = Duration::from_secs(4 * 3600);
-/// Virtual time that the world runs on after the end, to see that nothing moves.
-const AFTERMATH: Duration = Duration::from_secs(120);
-/// Virtual time between jumps of the wall clocks.
-const JUMP_EVERY: Duration = Duration::from_secs(90);
+/// Virtual time that the world runs on with its faults after the batch's end, to see that
+/// nothing moves, and then without, to see that everything left over is done.
+const AFTERMATH: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(120)];
+/// Virtual time between faults that are not of one moment.
+const WEATHER_EVERY: Duration = Duration::from_secs(30);
+/// Virtual time after which the client asks for its batch again.
+const TRIGGER_AGAIN: Duration = Duration::from_secs(5);
+/// The client's idempotency key.
+const KEY: &str = "the batch";
 
-/// One simulation.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// Decides everything.
-    pub seed: u64,
-    /// The batch's plan.
-    pub weights: OutcomeWeights,
-    /// What goes wrong.
-    pub faults: Faults,
-    /// The bug that is planted.
-    pub mutant: Option<Mutant>,
-}
-
-/// What came of a simulation.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Outcome {
-    /// What must not have happened.
-    pub violations: Vec<String>,
-    /// Hash of the batch's event stream; the same seed gives the same.
-    pub trace_hash: u64,
-    /// Simulation events.
-    pub events: u64,
-    /// Faults that struck.
-    pub injected: u64,
-    /// Virtual time from trigger to end.
-    pub simulated: Duration,
-    /// Attempts begun.
-    pub attempts: u32,
-    /// Dial claims won.
-    pub dials: u32,
-    /// Entries that ended as planned, in the order completed, failed, stuck, dropped.
-    pub as_planned: [u32; 4],
-}
-
-struct Run {
-    config: Config,
-    world: World,
-    memory: Arc<MemoryStore>,
-    shared: Arc<Shared>,
-    livekit: Arc<SimLiveKit>,
+/// A simulation under way.
+pub struct Run {
+    pub config: Config,
+    pub world: World,
+    pub memory: Arc<MemoryStore>,
+    pub guards: Arc<Guards>,
+    pub livekit: Arc<SimLiveKit>,
+    pub tenant: TenantId,
+    /// The batch, once it has been accepted.
+    pub batch: Option<BatchId>,
+    pub oracle: Oracle,
+    pub outcome: Outcome,
     wall: SimClock,
-    tenant: TenantId,
-    batch: BatchId,
-    servers: Vec<Option<Server>>,
-    /// When each server looks next; other ticks of it are outdated.
-    ticks: Vec<Option<Timestamp>>,
+    tasks: Tasks,
+    servers: Vec<Option<Arc<Server>>>,
+    lives: u64,
     agents: Vec<Agent>,
-    oracle: Oracle,
-    outcome: Outcome,
+    fold: Option<Fold>,
+    changes: watch::Receiver<u64>,
+    /// Most calls seen in flight at once, once they were too many.
+    most_in_flight: u32,
+    /// Whether the client has its answer.
+    told: bool,
+    ended: Option<Timestamp>,
 }
 
 /// Runs one simulation to its end.
 pub fn run(config: Config) -> Outcome {
-    let world = World::new(config.seed, config.faults);
+    let world = World::new(config.seed, config.faults, config.traced);
     let memory = Arc::new(MemoryStore::new());
     let tenant = TenantId::new("demo");
-    let batch = trigger(&config, &memory, &world, &tenant);
+    ready(memory.seed_demo()).expect("the memory engine does not fail");
     let mut run = Run {
-        shared: Arc::default(),
+        guards: Arc::new(Guards::new(world.clone(), config.mutant)),
         livekit: Arc::new(SimLiveKit::new(world.clone())),
         wall: world.clock.skewed(),
-        oracle: Oracle::new(memory.clone(), tenant.clone()),
-        servers: Vec::new(),
-        ticks: Vec::new(),
+        oracle: Oracle::new(memory.clone(), tenant.clone(), config.redial_after_contact),
+        changes: memory.changes(),
+        tasks: Tasks::default(),
+        servers: vec![None; 1 + config.faults.more_servers as usize],
+        lives: 0,
         agents: Vec::new(),
+        fold: None,
         outcome: Outcome::default(),
+        batch: None,
+        most_in_flight: 0,
+        told: false,
+        ended: None,
         config,
         world,
         memory,
         tenant,
-        batch,
     };
-    for id in 0..=config.faults.more_dispatchers as usize {
-        run.servers.push(None);
-        run.ticks.push(None);
-        run.restart(id);
+    for server in 0..run.servers.len() {
+        run.start(server);
     }
+    run.world.after(Duration::from_millis(100), Event::Trigger);
     run.world.after(FAULTS_END, Event::FaultsEnd);
-    run.world.after(JUMP_EVERY, Event::ClockJump);
+    run.world.after(WEATHER_EVERY, Event::Weather);
     run.play();
     run.judge()
-}
-
-fn trigger(
-    config: &Config,
-    memory: &Arc<MemoryStore>,
-    world: &World,
-    tenant: &TenantId,
-) -> BatchId {
-    ready(memory.seed_demo()).expect("the memory engine does not fail");
-    let intake = Intake::new(memory.clone(), Arc::new(world.clock.clone()));
-    let weights = config.weights;
-    let request = TestBatchRequest {
-        voice_id: "demo".to_owned(),
-        initiated_by: 1,
-        agent_id: None,
-        from_number: None,
-        total: u32::try_from(weights.total()).expect("a simulated batch is small"),
-        fail_count: weights.failed,
-        stuck_count: weights.stuck,
-        dropped_count: weights.dropped,
-        seed: Some(config.seed),
-        outcomes: OutcomeMode::Exact,
-        durations: Durations::default(),
-        options: TestOptions::default(),
-    };
-    ready(intake.trigger_test(tenant, &request, None)).expect("the request is valid").batch
 }
 
 impl Run {
     fn play(&mut self) {
         let start = self.world.now();
-        let mut ended: Option<Timestamp> = None;
         while let Some(event) = self.world.next() {
             self.outcome.events += 1;
             self.handle(event);
+            self.settle();
+            self.look();
             let now = self.world.now();
-            if ended.is_none() && self.is_over() {
-                ended = Some(now);
-                self.outcome.simulated = now.since(start);
-            }
-            match ended {
-                Some(at) if now.since(at) > AFTERMATH => break,
+            match self.ended {
+                Some(at) if now.since(at) > self.aftermath() => break,
                 None if now.since(start) > FAULTS_END + LIVENESS => {
                     self.oracle.violations.push("the batch did not end".to_owned());
                     break;
@@ -160,21 +118,62 @@ impl Run {
         }
     }
 
-    fn is_over(&self) -> bool {
-        let row = ready(self.memory.batch(&self.tenant, &self.batch));
-        row.ok().flatten().is_some_and(|row| row.state.is_terminal())
+    fn aftermath(&self) -> Duration {
+        // With nothing going wrong nothing can be left over.
+        if self.config.is_calm() { AFTERMATH[0] / 4 } else { AFTERMATH[0] + AFTERMATH[1] }
+    }
+
+    /// Lets every task go on that can, until all of them wait.
+    fn settle(&mut self) {
+        loop {
+            for (owner, task) in self.world.spawned() {
+                self.tasks.start(owner, task);
+            }
+            let Some(owner) = self.tasks.poll_one() else { return };
+            self.bury(owner);
+        }
+    }
+
+    /// Looks at what was committed, as an outsider would, now and then.
+    fn look(&mut self) {
+        if !self.changes.has_changed().unwrap_or(false) {
+            return;
+        }
+        self.changes.mark_unchanged();
+        let Some(batch) = self.accepted() else { return };
+        let fold = self.fold.get_or_insert_with(|| {
+            Fold::new(self.memory.clone(), self.tenant.clone(), batch.clone())
+        });
+        if self.world.below(8) == 0 {
+            self.oracle.violations.extend(fold.look());
+        }
+        let Ok(Some(row)) = ready(self.memory.batch(&self.tenant, &batch)) else { return };
+        let in_flight = row.count(|state| state.is_in_flight());
+        if in_flight > self.config.max_concurrent.max(self.most_in_flight) {
+            self.most_in_flight = in_flight;
+            self.oracle.violations.push(format!("{in_flight} calls were in flight at once"));
+        }
+        if self.ended.is_none() && row.state.is_terminal() {
+            self.ended = Some(self.world.now());
+            self.outcome.simulated = self.world.now().since(SimClock::START);
+            self.world.after(AFTERMATH[0], Event::FaultsEnd);
+        }
+    }
+
+    fn accepted(&mut self) -> Option<BatchId> {
+        if self.batch.is_none() {
+            let found = ready(self.memory.accepted_under(&self.tenant, KEY)).ok()?;
+            self.batch = found.map(|(batch, _)| batch);
+        }
+        self.batch.clone()
     }
 
     fn handle(&mut self, event: Event) {
-        let moves_rows = matches!(event, Event::Arrives { .. } | Event::Answered { .. });
         match event {
-            Event::Tick { server } => self.tick(server),
-            Event::Restart { server } => self.restart(server),
-            Event::Answered { server, send } => {
-                if let Some(alive) = &mut self.servers[server] {
-                    alive.livekit_answered(send);
-                }
-            }
+            Event::Wake(waker) => waker.wake(),
+            Event::Start { server } => self.start(server),
+            Event::Trigger => self.trigger(),
+            Event::Triggered { batch } => self.triggered(&batch),
             Event::Job { metadata } => self.job(&metadata),
             Event::Step { agent, stage } => {
                 let agent = &mut self.agents[agent];
@@ -183,15 +182,14 @@ impl Run {
                 }
             }
             Event::Arrives { agent, stage, request } => self.arrives(agent, stage, request),
-            Event::Reply { agent, stage, answer } => {
+            Event::Reply { agent, stage, request, answer } => {
                 let agent = &mut self.agents[agent];
                 if agent.is_at(stage) {
-                    agent.answered(answer, &self.world, self.config.mutant, &mut self.oracle);
+                    agent.answered(request, answer, &self.world, &mut self.oracle);
                 }
             }
             Event::RoomClosed { room } => {
-                let inside = self.agents.iter_mut().filter(|agent| !agent.is_gone());
-                for agent in inside.filter(|agent| agent.metadata.call_id.as_str() == room) {
+                for agent in self.agents.iter_mut().filter(|agent| agent.hears_of(&room)) {
                     agent.leave(&self.world, &mut self.oracle);
                 }
             }
@@ -199,159 +197,115 @@ impl Run {
                 self.world.end_faults();
                 self.wall.jump(0);
             }
-            Event::ClockJump => self.jump(),
-        }
-        self.bury();
-        if moves_rows {
-            // The store's hint: every server looks soon.
-            for server in 0..self.servers.len() {
-                let soon = self.world.between(Duration::ZERO, Duration::from_millis(5));
-                self.look(server, soon);
+            Event::Weather => {
+                if self.world.strikes(Fault::Brownout) {
+                    self.world.brown_out();
+                }
+                if self.world.strikes(Fault::ClockJump) {
+                    let hour: i64 = 3600;
+                    let to = usize::try_from(self.world.below(3)).unwrap_or(0);
+                    self.wall.jump([-hour, 0, hour][to]);
+                }
+                self.world.after(WEATHER_EVERY, Event::Weather);
             }
         }
     }
 
-    /// Lets a server look for work after `delay`, if it does not look sooner anyway.
-    fn look(&mut self, server: usize, delay: Duration) {
-        let at = self.world.now() + delay;
-        if self.ticks[server].is_none_or(|next| at < next) {
-            self.ticks[server] = Some(at);
-            self.world.at(at, Event::Tick { server });
-        }
+    /// One of the servers that take requests.
+    fn server(&self) -> Option<Arc<Server>> {
+        let serving: Vec<_> =
+            self.servers.iter().flatten().filter(|server| server.is_serving()).collect();
+        let last = serving.len().checked_sub(1)?;
+        // No draw where there is no choice.
+        let pick = if last == 0 { 0 } else { self.world.below(last as u64 + 1) };
+        serving.get(usize::try_from(pick).unwrap_or(0)).map(|server| Arc::clone(server))
     }
 
-    fn tick(&mut self, server: usize) {
-        if self.ticks[server] != Some(self.world.now()) {
+    fn trigger(&mut self) {
+        if self.told {
             return;
         }
-        self.ticks[server] = None;
-        let next = self.servers[server].as_mut().map(|alive| alive.tick(&self.world));
-        if let Some(next) = next.filter(|_| self.outcome.simulated.is_zero()) {
-            self.look(server, next);
+        self.world.after(TRIGGER_AGAIN, Event::Trigger);
+        let Some(server) = self.server() else { return };
+        let (world, tenant) = (self.world.clone(), self.tenant.clone());
+        let request = self.config.request();
+        self.world.spawn(server.owner, async move {
+            let key = Idempotency { key: KEY.to_owned(), request_hash: "its hash".to_owned() };
+            let batch = match server.intake.trigger_test(&tenant, &request, Some(key)).await {
+                Ok(triggered) => Ok(triggered.batch),
+                // The client asks again.
+                Err(IntakeError::Store(_)) => return,
+                Err(error) => Err(error.to_string()),
+            };
+            if !world.strikes(Fault::AnswerLost) {
+                world.after(world.delay(), Event::Triggered { batch });
+            }
+        });
+    }
+
+    fn triggered(&mut self, answer: &Result<BatchId, String>) {
+        self.told = true;
+        let accepted = self.accepted();
+        if answer.as_ref().ok() != accepted.as_ref() {
+            let found = accepted.map(|batch| batch.to_string());
+            self.oracle
+                .violations
+                .push(format!("the trigger was answered with {answer:?}, not {found:?}"));
         }
     }
 
     fn job(&mut self, metadata: &str) {
         let metadata: DispatchMetadata =
             serde_json::from_str(metadata).expect("the dispatcher wrote it");
-        let agent = Agent::start(self.agents.len(), metadata, &self.world);
+        let agent = Agent::start(self.agents.len(), metadata, &self.world, self.config.mutant);
         self.agents.push(agent);
     }
 
     fn arrives(&mut self, agent: usize, stage: u32, request: Request) {
-        let alive: Vec<usize> =
-            (0..self.servers.len()).filter(|id| self.servers[*id].is_some()).collect();
-        let Some(index) = alive.len().checked_sub(1) else { return };
-        let pick = usize::try_from(self.world.below(index as u64 + 1)).unwrap_or(0);
-        let Some(server) = &self.servers[alive[pick]] else { return };
-        let answer = server.handle(&self.tenant, &self.agents[agent], request);
-        let lost = server.store.has_crashed() || self.world.strikes(|faults| faults.answer_lost);
-        if !lost {
-            self.world.after(self.world.delay(), Event::Reply { agent, stage, answer });
-        }
-    }
-
-    /// Takes servers away that died in the last event, and lets them come back.
-    fn bury(&mut self) {
-        for id in 0..self.servers.len() {
-            if self.servers[id].as_ref().is_some_and(|server| server.store.has_crashed()) {
-                self.servers[id] = None;
-                let down = self.world.between(Duration::from_secs(1), Duration::from_secs(20));
-                self.world.after(down, Event::Restart { server: id });
+        let Some(server) = self.server() else { return };
+        let asking = &self.agents[agent];
+        let (metadata, claimer) = (asking.metadata.clone(), asking.claimer());
+        let world = self.world.clone();
+        self.world.spawn(server.owner, async move {
+            let answer = server.handle(&metadata, claimer, request).await;
+            if !world.strikes(Fault::AnswerLost) {
+                world.after(world.delay(), Event::Reply { agent, stage, request, answer });
             }
+        });
+    }
+
+    /// Takes a server away that has died, with all it was doing, and lets it come back.
+    fn bury(&mut self, owner: Owner) {
+        let server = &mut self.servers[owner.server];
+        let is_it = |server: &mut Arc<Server>| server.owner == owner && server.store.is_dead();
+        if server.take_if(is_it).is_some() {
+            self.world.note(|| format!("server {} is gone", owner.server));
+            self.tasks.kill(owner);
+            let down = self.world.between(Duration::from_secs(1), Duration::from_secs(20));
+            self.world.after(down, Event::Start { server: owner.server });
         }
     }
 
-    fn restart(&mut self, id: usize) {
+    fn start(&mut self, id: usize) {
+        self.lives += 1;
         let clock: Arc<dyn Clock> = match self.config.mutant {
             Some(Mutant::WallClockDeadlines) => Arc::new(self.wall.clone()),
             _ => Arc::new(self.world.clock.clone()),
         };
-        let store = self.view();
-        self.servers[id] = Server::start(id, store, &self.livekit, &self.world, clock);
-        if self.servers[id].is_none() {
-            self.world.after(Duration::from_secs(1), Event::Restart { server: id });
-        }
-        self.ticks[id] = None;
-        self.look(id, Duration::ZERO);
+        let store =
+            SimStore::new(self.memory.clone(), self.world.clone(), Arc::clone(&self.guards));
+        let owner = Owner { server: id, life: self.lives };
+        let server = Server::new(owner, store, &self.world, &self.tenant);
+        server.start(&self.livekit, clock, self.servers.len() == 1);
+        self.servers[id] = Some(server);
+        self.settle();
     }
 
-    fn view(&self) -> SimStore {
-        let (memory, shared) = (self.memory.clone(), self.shared.clone());
-        SimStore::new(memory, self.world.clone(), self.config.mutant, shared)
-    }
-
-    fn jump(&mut self) {
-        if self.world.now().since(Timestamp::default()) > Duration::ZERO && !self.is_over() {
-            let hour: i64 = 3600;
-            let to = [-hour, 0, hour][usize::try_from(self.world.below(3)).unwrap_or(0)];
-            self.wall.jump(to);
-            self.world.after(JUMP_EVERY, Event::ClockJump);
+    /// Compares events, status and rows for the last time.
+    pub fn last_look(&mut self, entries: &[dialtone_store::EntryRow]) {
+        if let Some(fold) = &mut self.fold {
+            let found = fold.look().or_else(|| fold.compare_entries(entries));
+            self.oracle.violations.extend(found);
         }
-    }
-
-    fn judge(mut self) -> Outcome {
-        self.outcome.injected = self.world.injected();
-        self.world.end_faults();
-        self.oracle.compare();
-        self.outcome.violations = std::mem::take(&mut self.oracle.violations);
-        self.outcome.violations.extend(self.shared.early());
-        let view = self.view();
-        let found = ready(verify(&view, &self.tenant, &self.batch)).ok().flatten();
-        for broken in found.iter().flat_map(|found| found.broken()) {
-            self.outcome.violations.push(format!("{}: {}", broken.name, broken.detail));
-        }
-        let entries = ready(self.memory.entries(&self.tenant, &self.batch, 0, u32::MAX));
-        let entries = entries.unwrap_or_default();
-        self.count(&entries);
-        if self.config.faults == Faults::default() {
-            self.exact(&entries);
-        }
-        self.hash();
-        self.outcome
-    }
-
-    fn count(&mut self, entries: &[(EntryRow, Vec<CallRow>)]) {
-        if let Ok(Some(row)) = ready(self.memory.batch(&self.tenant, &self.batch)) {
-            (self.outcome.attempts, self.outcome.dials) = (row.attempts, row.dials);
-        }
-        for (entry, _) in entries {
-            let planned = entry.planned.unwrap_or(PlannedOutcome::Completed);
-            if entry.outcome == Some(planned.expected()) {
-                self.outcome.as_planned[planned as usize] += 1;
-            }
-        }
-    }
-
-    /// With nothing going wrong every entry ends exactly as planned, at its attempts.
-    fn exact(&mut self, entries: &[(EntryRow, Vec<CallRow>)]) {
-        for (entry, calls) in entries {
-            let planned = entry.planned.unwrap_or(PlannedOutcome::Completed);
-            let attempts = if planned.claims() { 1 } else { 3 };
-            let ended = planned.expected().final_state();
-            let fits = entry.state == ended
-                && entry.state != EntryState::Cancelled
-                && entry.outcome == Some(planned.expected())
-                && calls.len() == attempts;
-            if !fits {
-                let (seq, state) = (entry.key.seq, entry.state);
-                let n = calls.len();
-                self.outcome
-                    .violations
-                    .push(format!("entry {seq}, planned {planned}, is {state} after {n}"));
-            }
-        }
-    }
-
-    fn hash(&mut self) {
-        let events = ready(self.memory.events(&self.tenant, &self.batch, 0, u32::MAX));
-        let mut hash = self.config.seed;
-        for event in events.unwrap_or_default() {
-            let outcome = event.outcome.map_or("", |outcome| outcome.as_str());
-            let seq = event.seq.unwrap_or(0).to_le_bytes();
-            let at = event.at.as_micros().to_le_bytes();
-            hash = seed_from(hash, &[event.kind.as_bytes(), &seq, outcome.as_bytes(), &at]);
-        }
-        self.outcome.trace_hash = hash;
     }
 }

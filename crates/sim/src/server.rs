@@ -1,117 +1,151 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dialtone_auth::{Capabilities, Secret};
 use dialtone_batch::{
-    BatchMetrics, CallError, Calls, Dispatcher, DispatcherOptions, Happening, OutboxSender,
+    BatchMetrics, CallError, Calls, Dispatcher, DispatcherOptions, Happening, Intake, OutboxSender,
 };
 use dialtone_clock::Clock;
-use dialtone_contract::wire::{CallStatusRequest, EntryCompletedRequest};
-use dialtone_contract::{ErrorCode, TenantId, limits};
-use dialtone_store::{BatchSpec, EntryRow, StoreError};
+use dialtone_contract::wire::{
+    CallStatusRequest, EntryCompletedRequest, HeartbeatRequest, HeartbeatState,
+};
+use dialtone_contract::{DispatchMetadata, ErrorCode, TenantId, limits};
+use dialtone_store::{Store, StoreError};
+use tokio::sync::{Notify, Semaphore, watch};
 
-use crate::agent::{Agent, Answer, Request};
+use crate::agent::{Answer, Request};
+use crate::faults::Fault;
 use crate::livekit::SimLiveKit;
-use crate::ready;
 use crate::store::SimStore;
-use crate::world::{Event, World};
+use crate::task::{Owner, either};
+use crate::world::World;
 
 /// Time after which a server looks by itself.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Rounds of one tick; each does something, and entries and items are finite.
-const ROUNDS_MAX: u32 = 10_000;
+/// Time for dispatches under way to end when a server stops in order.
+const DRAIN: Duration = Duration::from_secs(10);
 
-/// One `dialtone` process: its view of the store, its dispatcher, its API.
+/// One life of one `dialtone` process: its views of the store, its API, and what its
+/// loops share.
 pub struct Server {
-    id: usize,
+    pub owner: Owner,
     pub store: Arc<SimStore>,
-    dispatcher: Dispatcher,
-    outbox: OutboxSender,
-    calls: Calls,
-    sends: BTreeMap<u64, (Arc<BatchSpec>, EntryRow, Happening)>,
-    next_send: u64,
+    pub intake: Arc<Intake>,
+    calls: Arc<Calls>,
+    claims: Arc<Calls>,
+    world: World,
+    tenant: TenantId,
+    /// Whether it takes requests.
+    serving: watch::Sender<bool>,
+    /// Whether it has been told to stop.
+    stopping: watch::Sender<bool>,
 }
 
 impl Server {
-    /// Starts a server; `None` if it dies while starting.
-    pub fn start(
-        id: usize,
-        store: SimStore,
-        livekit: &Arc<SimLiveKit>,
-        world: &World,
-        dispatcher_clock: Arc<dyn Clock>,
-    ) -> Option<Self> {
+    /// A server that is about to start.
+    pub fn new(owner: Owner, store: SimStore, world: &World, tenant: &TenantId) -> Arc<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(world.clock.clone());
+        let claims: Arc<dyn Store> = Arc::new(store.for_claims());
         let store = Arc::new(store);
+        let intake = Arc::new(Intake::new(store.clone(), clock.clone()));
+        let calls = Arc::new(Calls::new(store.clone(), clock.clone(), BatchMetrics::default()));
+        let claims = Arc::new(Calls::new(claims, clock, BatchMetrics::default()));
+        let (world, tenant) = (world.clone(), tenant.clone());
+        let (serving, stopping) = (watch::Sender::new(false), watch::Sender::new(false));
+        Arc::new(Self { owner, store, intake, calls, claims, world, tenant, serving, stopping })
+    }
+
+    pub fn is_serving(&self) -> bool {
+        *self.serving.borrow() && !self.store.is_dead()
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Tells the server to stop in order.
+    fn stop(&self) {
+        self.world.note(|| format!("server {} stops", self.owner.server));
+        self.serving.send_replace(false);
+        self.stopping.send_replace(true);
+    }
+
+    /// Starts the process: an alone one tidies up first, as production's embedded one does.
+    pub fn start(self: &Arc<Self>, livekit: &Arc<SimLiveKit>, clock: Arc<dyn Clock>, alone: bool) {
+        let (this, livekit) = (Arc::clone(self), Arc::clone(livekit));
+        self.world.spawn(self.owner, async move {
+            if Arc::clone(&this).boot(livekit, clock, alone).await.is_err() {
+                // Production's process ends here, and whoever started it does so again.
+                this.store.kill();
+            }
+        });
+    }
+
+    async fn boot(
+        self: Arc<Self>,
+        livekit: Arc<SimLiveKit>,
+        clock: Arc<dyn Clock>,
+        alone: bool,
+    ) -> Result<(), StoreError> {
         let options = DispatcherOptions {
             api_url: "http://simulated".to_owned(),
             capabilities: Capabilities::new(&Secret::new("simulated")),
         };
-        let clock: Arc<dyn Clock> = Arc::new(world.clock.clone());
-        let metrics = BatchMetrics::default;
-        let dispatcher =
-            Dispatcher::new(store.clone(), livekit.clone(), dispatcher_clock, options, metrics());
-        let dispatcher = ready(dispatcher).ok()?;
-        let outbox = OutboxSender::new(store.clone(), livekit.clone(), clock.clone());
-        let calls = Calls::new(store.clone(), clock, metrics());
-        Some(Self { id, store, dispatcher, outbox, calls, sends: BTreeMap::new(), next_send: 0 })
+        let (store, metrics) = (Arc::clone(&self.store), BatchMetrics::default());
+        let dispatcher = Dispatcher::new(store, livekit.clone(), clock, options, metrics).await?;
+        if alone {
+            dispatcher.discard_unfinished_loads().await?;
+        }
+        self.serving.send_replace(true);
+        let clock = Arc::new(self.world.clock.clone());
+        let outbox = OutboxSender::new(self.store.clone(), livekit, clock);
+        let (owner, this) = (self.owner, Arc::clone(&self));
+        self.world.spawn(owner, async move { this.send_outbox(outbox).await });
+        let dispatching = Dispatching {
+            server: Arc::clone(&self),
+            dispatcher,
+            permits: Arc::new(Semaphore::new(limits::DISPATCHES_AT_ONCE)),
+            freed: Notify::new(),
+        };
+        self.world.spawn(owner, Arc::new(dispatching).run());
+        Ok(())
     }
 
-    /// One look for work, until there is none; gives when to look again.
-    pub fn tick(&mut self, world: &World) -> Duration {
-        for _ in 0..ROUNDS_MAX {
-            match self.round(world) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(_) => return POLL,
+    async fn told_to_stop(&self) {
+        // The sender lives in this server.
+        let _ = self.stopping.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    /// Production's loop of the outbox, which needs a runtime for its timer.
+    async fn send_outbox(self: Arc<Self>, outbox: OutboxSender) {
+        let mut changes = dialtone_store::BatchStore::changes(&*self.store);
+        let work = async {
+            loop {
+                changes.mark_unchanged();
+                if outbox.tick().await.is_ok_and(|n| n > 0) {
+                    continue;
+                }
+                either(changed(&mut changes), self.world.sleep(POLL)).await;
             }
-        }
-        match ready(self.dispatcher.next_due(world.now())) {
-            Ok(Some(at)) => POLL.min(at.since(world.now())).max(Duration::from_millis(1)),
-            _ => POLL,
-        }
-    }
-
-    fn round(&mut self, world: &World) -> Result<bool, StoreError> {
-        let mut done = ready(self.dispatcher.expire())? + ready(self.dispatcher.close())?;
-        done += ready(self.outbox.tick())?;
-        let free = limits::DISPATCHES_AT_ONCE.saturating_sub(self.sends.len());
-        let claimed = ready(self.dispatcher.claim(u32::try_from(free).unwrap_or(0)))?;
-        for (spec, entry, _) in claimed {
-            done += 1;
-            let happening = ready(self.dispatcher.send(&spec, &entry, Instant::now()));
-            self.next_send += 1;
-            self.sends.insert(self.next_send, (spec, entry, happening));
-            let event = Event::Answered { server: self.id, send: self.next_send };
-            world.after(world.delay(), event);
-        }
-        Ok(done > 0)
-    }
-
-    /// LiveKit's answer to a dispatch arrives.
-    pub fn livekit_answered(&mut self, send: u64) {
-        if let Some((spec, entry, happening)) = self.sends.remove(&send) {
-            // A record that fails leaves the lease to its deadline.
-            let _ = ready(self.dispatcher.record(&spec, &entry, happening));
-        }
+        };
+        either(self.told_to_stop(), work).await;
     }
 
     /// Handles an agent's request.
-    pub fn handle(&self, tenant: &TenantId, agent: &Agent, request: Request) -> Answer {
-        let metadata = &agent.metadata;
-        let call_id = &metadata.call_id;
+    pub async fn handle(
+        &self,
+        metadata: &DispatchMetadata,
+        claimer: String,
+        request: Request,
+    ) -> Answer {
+        let (tenant, call_id) = (&self.tenant, &metadata.call_id);
         let result = match request {
-            Request::Claim => {
-                ready(self.calls.claim(tenant, call_id, Some(agent.claimer()))).map(drop)
-            }
-            Request::Heartbeat => match ready(self.calls.heartbeat(tenant, call_id)) {
-                Ok(answer) if !answer.go_on => Err(ErrorCode::StaleAttempt.into()),
-                other => other.map(drop),
-            },
+            Request::Claim => self.claims.claim(tenant, call_id, Some(claimer)).await.map(drop),
+            Request::Heartbeat(state, _) => self.heartbeat(metadata, state).await,
             Request::Status(status) => {
                 let request = CallStatusRequest { status, reason: None };
-                ready(self.calls.status(tenant, call_id, &request)).map(drop)
+                self.calls.status(tenant, call_id, &request).await.map(drop)
             }
             Request::Completed(status) => {
                 let request = EntryCompletedRequest {
@@ -122,7 +156,7 @@ impl Server {
                     duration_ms: None,
                     reason: None,
                 };
-                ready(self.calls.completed(tenant, &request)).map(drop)
+                self.calls.completed(tenant, &request).await.map(drop)
             }
         };
         match result {
@@ -130,5 +164,86 @@ impl Server {
             Err(CallError::Refused(code)) => Answer::Refused(code),
             Err(CallError::Store(_)) => Answer::TryAgain,
         }
+    }
+
+    async fn heartbeat(
+        &self,
+        metadata: &DispatchMetadata,
+        state: HeartbeatState,
+    ) -> Result<(), CallError> {
+        let request = HeartbeatRequest { seq: 1, state };
+        let answer = self.calls.heartbeat(&self.tenant, &metadata.call_id, &request).await?;
+        if answer.go_on { Ok(()) } else { Err(ErrorCode::StaleAttempt.into()) }
+    }
+}
+
+/// A change has been committed, by whomever.
+async fn changed(changes: &mut watch::Receiver<u64>) {
+    // The engine outlives the servers.
+    let _ = changes.changed().await;
+}
+
+/// A dispatcher at work: production's loop over its public steps. That loop itself
+/// spawns on the runtime and waits for the runtime's timer, whose order no seed decides.
+struct Dispatching {
+    server: Arc<Server>,
+    dispatcher: Dispatcher,
+    permits: Arc<Semaphore>,
+    freed: Notify,
+}
+
+impl Dispatching {
+    async fn run(self: Arc<Self>) {
+        let world = &self.server.world;
+        let mut changes = dialtone_store::BatchStore::changes(&*self.server.store);
+        while !self.server.is_stopping() {
+            changes.mark_unchanged();
+            let since = world.now();
+            let wait = match self.tick().await {
+                Ok(true) => continue,
+                Ok(false) => match self.dispatcher.next_due(since).await {
+                    Ok(Some(at)) => (at.since(world.now()) + Duration::from_millis(1)).min(POLL),
+                    _ => POLL,
+                },
+                Err(_) => POLL,
+            };
+            let work = either(changed(&mut changes), self.freed.notified());
+            either(self.server.told_to_stop(), either(work, world.sleep(wait))).await;
+        }
+        let all = u32::try_from(limits::DISPATCHES_AT_ONCE).expect("a small number");
+        let ended = async { drop(self.permits.acquire_many(all).await) };
+        either(ended, world.sleep(DRAIN)).await;
+        world.note(|| format!("server {} has stopped", self.server.owner.server));
+        self.server.store.kill();
+    }
+
+    async fn tick(self: &Arc<Self>) -> Result<bool, StoreError> {
+        let mut done = self.dispatcher.expire().await? + self.dispatcher.close().await?;
+        let free = u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX);
+        let claimed = self.dispatcher.claim(free).await?;
+        // The worst moment to be told to stop: nothing of what was leased has left yet.
+        if !claimed.is_empty() && self.server.world.strikes(Fault::Drain) {
+            self.server.stop();
+        }
+        for (spec, entry, since) in claimed {
+            done += 1;
+            let permit = Arc::clone(&self.permits).try_acquire_owned();
+            let permit = permit.expect("no more are claimed than permits are free");
+            let this = Arc::clone(self);
+            self.server.world.spawn(self.server.owner, async move {
+                // The runtime gets to a new task when it gets to it.
+                this.server.world.step().await;
+                let happening = if this.server.is_stopping() {
+                    Happening::LeaseReturned
+                } else {
+                    this.dispatcher.send(&spec, &entry, since).await
+                };
+                // A record that fails leaves the lease to its deadline.
+                let _ = this.dispatcher.record(&spec, &entry, happening).await;
+                drop(permit);
+                this.freed.notify_one();
+            });
+        }
+        Ok(done > 0)
     }
 }

@@ -1,5 +1,5 @@
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use dialtone_clock::Timestamp;
@@ -7,133 +7,86 @@ use dialtone_contract::{BatchId, BatchState, EntryKey, TenantId};
 use dialtone_store::memory::MemoryStore;
 use dialtone_store::{
     Accepted, Applied, BatchRow, BatchStore, CallRow, Change, ClaimDue, Directory, EntryRow,
-    EventRow, Idempotency, NewBatch, NewEntry, Outbox, OutboxRow, StoreError, Transition,
+    EventRow, Idempotency, NewBatch, NewEntry, Outbox, OutboxRow, StoreError,
 };
 use tokio::sync::watch;
 
+use crate::faults::Fault;
+use crate::guards::Guards;
+use crate::task::ready;
 use crate::world::World;
-use crate::{Mutant, ready};
 
-/// The memory engine as one server sees it: calls can kill the server, commits can be
-/// reported wrongly, and a [`Mutant`] can take a guard away.
+/// The memory engine as one server sees it. Every call takes time before and after the
+/// moment at which it happens, so that anything can come in between; it can kill the
+/// server, be refused, or commit and be reported as failed.
 pub struct SimStore {
-    pub inner: Arc<MemoryStore>,
+    inner: Arc<MemoryStore>,
     world: World,
-    mutant: Option<Mutant>,
-    shared: Arc<Shared>,
-    /// Set by a crash; the server is gone from then on.
-    crashed: Mutex<bool>,
-}
-
-/// What all servers' views share.
-#[derive(Default)]
-pub struct Shared {
-    /// Attempts that were ended before their deadline.
-    early: Mutex<Vec<String>>,
-    /// Reports of a store that writes them twice.
-    reports: Mutex<BTreeMap<BatchId, Vec<String>>>,
-}
-
-impl Shared {
-    pub fn early(&self) -> Vec<String> {
-        self.early.lock().expect("no holder of the lock panics").clone()
-    }
+    guards: Arc<Guards>,
+    /// Set when the server ends, shared with its other views.
+    dead: Arc<AtomicBool>,
+    /// Whether this view serves dial claims alone.
+    for_claims: bool,
 }
 
 type Result<T> = std::result::Result<T, StoreError>;
 
 impl SimStore {
-    pub fn new(
-        inner: Arc<MemoryStore>,
-        world: World,
-        mutant: Option<Mutant>,
-        shared: Arc<Shared>,
-    ) -> Self {
-        Self { inner, world, mutant, shared, crashed: Mutex::new(false) }
+    pub fn new(inner: Arc<MemoryStore>, world: World, guards: Arc<Guards>) -> Self {
+        Self { inner, world, guards, dead: Arc::default(), for_claims: false }
     }
 
-    pub fn has_crashed(&self) -> bool {
-        *self.crashed.lock().expect("no holder of the lock panics")
+    /// The same server's view for its dial claims.
+    pub fn for_claims(&self) -> Self {
+        let (inner, world) = (Arc::clone(&self.inner), self.world.clone());
+        let (guards, dead) = (Arc::clone(&self.guards), Arc::clone(&self.dead));
+        Self { inner, world, guards, dead, for_claims: true }
     }
 
-    fn crash(&self) -> StoreError {
-        *self.crashed.lock().expect("no holder of the lock panics") = true;
-        StoreError::Unavailable("the server died".to_owned())
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
     }
 
-    /// A read: the server may die before it.
-    fn read<T>(&self, value: Result<T>) -> Result<T> {
-        if self.has_crashed() || self.world.strikes(|faults| faults.crash) {
-            return Err(self.crash());
+    /// Ends the server, here and now.
+    pub fn kill(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+    }
+
+    /// Time passes. Does not return in a server that died meanwhile: whatever asked is
+    /// gone, between two of its steps.
+    async fn pass(&self) {
+        self.world.step().await;
+        if self.world.strikes(Fault::Crash) {
+            self.kill();
         }
+        if self.is_dead() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn read<T: Send>(&self, read: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        self.pass().await;
+        if self.world.strikes(Fault::Unavailable) {
+            return Err(StoreError::Unavailable("simulated".to_owned()));
+        }
+        let value = read();
+        self.pass().await;
         value
     }
 
-    /// A write: the server may die before or after it, or not learn of its commit.
-    fn write<T>(&self, write: impl FnOnce() -> Result<T>) -> Result<T> {
-        if self.has_crashed() || self.world.strikes(|faults| faults.crash) {
-            return Err(self.crash());
-        }
-        let value = write();
-        if self.world.strikes(|faults| faults.crash) {
-            return Err(self.crash());
-        }
-        if self.world.strikes(|faults| faults.commit_unknown) {
+    async fn write<T: Send>(&self, write: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let value = self.read(write).await;
+        if self.world.strikes(Fault::CommitUnknown) {
             return Err(StoreError::Unknown("simulated".to_owned()));
         }
         value
-    }
-
-    fn current(&self, change: &Transition) -> Option<EntryRow> {
-        let after = change.key.seq - 1;
-        let page = ready(self.inner.entries(&change.tenant, &change.key.batch, after, 1));
-        page.ok()?.pop().map(|(entry, _)| entry)
-    }
-
-    /// The change as a mutant's store would understand it.
-    fn mutated(&self, change: &Change) -> Change {
-        let Change::Entry(change) = change else { return change.clone() };
-        let (mut change, Some(now)) = (change.clone(), self.current(change)) else {
-            return Change::Entry(change.clone());
-        };
-        match self.mutant {
-            Some(Mutant::NoAttemptFence) => {
-                let by = i64::from(change.new_attempt) - i64::from(change.attempt);
-                change.attempt = now.attempt;
-                change.new_attempt = u32::try_from(i64::from(now.attempt) + by).unwrap_or(0);
-                change.from_outcome = now.outcome;
-            }
-            Some(Mutant::NoStateGuard) => {
-                (change.from, change.from_outcome) = (now.state, now.outcome);
-            }
-            _ => {}
-        }
-        Change::Entry(change)
-    }
-
-    /// Notes timeouts that come before the deadline that the row names.
-    fn watch_deadlines(&self, changes: &[Change]) {
-        for change in changes {
-            let Change::Entry(change) = change else { continue };
-            let timed_out = change.outcome.is_some_and(|outcome| outcome.is_timeout());
-            let Some(now) = self.current(change).filter(|_| timed_out) else { continue };
-            let current = now.attempt == change.attempt && now.state == change.from;
-            if current && now.deadline.is_some_and(|deadline| deadline > self.world.now()) {
-                let text = format!(
-                    "{:?} of {} came early",
-                    change.event,
-                    change.key.call_id(change.attempt)
-                );
-                self.shared.early.lock().expect("no holder of the lock panics").push(text);
-            }
-        }
     }
 }
 
 #[async_trait]
 impl BatchStore for SimStore {
     async fn create_batch(&self, new: NewBatch) -> Result<()> {
-        self.write(|| ready(self.inner.create_batch(new)))
+        self.write(|| ready(self.inner.create_batch(new))).await
     }
 
     async fn add_entries(
@@ -142,7 +95,11 @@ impl BatchStore for SimStore {
         batch: &BatchId,
         entries: &[NewEntry],
     ) -> Result<()> {
-        self.write(|| ready(self.inner.add_entries(tenant, batch, entries)))
+        self.write(|| ready(self.inner.add_entries(tenant, batch, entries))).await
+    }
+
+    async fn discard_batch(&self, tenant: &TenantId, batch: &BatchId) -> Result<bool> {
+        self.write(|| ready(self.inner.discard_batch(tenant, batch))).await
     }
 
     async fn accept_batch(
@@ -152,7 +109,12 @@ impl BatchStore for SimStore {
         at: Timestamp,
         idempotency: Option<Idempotency>,
     ) -> Result<Accepted> {
-        self.write(|| ready(self.inner.accept_batch(tenant, batch, at, idempotency)))
+        let write = || {
+            let accepted = ready(self.inner.accept_batch(tenant, batch, at, idempotency))?;
+            self.guards.hint();
+            Ok(accepted)
+        };
+        self.write(write).await
     }
 
     async fn accepted_under(
@@ -160,35 +122,27 @@ impl BatchStore for SimStore {
         tenant: &TenantId,
         key: &str,
     ) -> Result<Option<(BatchId, String)>> {
-        self.read(ready(self.inner.accepted_under(tenant, key)))
+        self.read(|| ready(self.inner.accepted_under(tenant, key))).await
     }
 
     async fn apply(&self, changes: &[Change]) -> Result<Vec<Applied>> {
-        self.watch_deadlines(changes);
-        self.write(|| {
-            let mut applied = Vec::new();
-            for change in changes {
-                let change = self.mutated(change);
-                applied.extend(ready(self.inner.apply(&[change]))?);
-            }
-            Ok(applied)
-        })
+        self.write(|| self.guards.apply(&self.inner, changes)).await
     }
 
     async fn claim_due(&self, claim: ClaimDue) -> Result<Vec<EntryRow>> {
-        self.write(|| ready(self.inner.claim_due(claim)))
+        self.write(|| self.guards.claim_due(&self.inner, claim)).await
     }
 
     async fn batch(&self, tenant: &TenantId, batch: &BatchId) -> Result<Option<BatchRow>> {
-        self.read(ready(self.inner.batch(tenant, batch)))
+        self.read(|| ready(self.inner.batch(tenant, batch))).await
     }
 
     async fn batches(&self, tenant: &TenantId, limit: u32) -> Result<Vec<BatchRow>> {
-        self.read(ready(self.inner.batches(tenant, limit)))
+        self.read(|| ready(self.inner.batches(tenant, limit))).await
     }
 
     async fn batches_in(&self, states: &[BatchState]) -> Result<Vec<BatchRow>> {
-        self.read(ready(self.inner.batches_in(states)))
+        self.read(|| ready(self.inner.batches_in(states))).await
     }
 
     async fn call(
@@ -197,14 +151,11 @@ impl BatchStore for SimStore {
         key: &EntryKey,
         attempt: u32,
     ) -> Result<Option<(EntryRow, CallRow)>> {
-        let found = ready(self.inner.call(tenant, key, attempt));
-        let unfenced = |(mut entry, call): (EntryRow, CallRow)| {
-            if self.mutant == Some(Mutant::NoAttemptFence) {
-                entry.attempt = attempt;
-            }
-            (entry, call)
+        let read = || {
+            let found = ready(self.inner.call(tenant, key, attempt))?;
+            Ok(found.map(|found| self.guards.shown(found, attempt, self.for_claims)))
         };
-        self.read(found.map(|found| found.map(unfenced)))
+        self.read(read).await
     }
 
     async fn entries(
@@ -214,11 +165,11 @@ impl BatchStore for SimStore {
         after: u32,
         limit: u32,
     ) -> Result<Vec<(EntryRow, Vec<CallRow>)>> {
-        self.read(ready(self.inner.entries(tenant, batch, after, limit)))
+        self.read(|| ready(self.inner.entries(tenant, batch, after, limit))).await
     }
 
     async fn due_deadlines(&self, now: Timestamp, limit: u32) -> Result<Vec<(EntryRow, CallRow)>> {
-        self.read(ready(self.inner.due_deadlines(now, limit)))
+        self.read(|| ready(self.inner.due_deadlines(now, limit))).await
     }
 
     async fn next_due(
@@ -226,7 +177,7 @@ impl BatchStore for SimStore {
         now: Timestamp,
         claimable: &[BatchState],
     ) -> Result<Option<Timestamp>> {
-        self.read(ready(self.inner.next_due(now, claimable)))
+        self.read(|| ready(self.inner.next_due(now, claimable))).await
     }
 
     async fn events(
@@ -236,7 +187,7 @@ impl BatchStore for SimStore {
         after: u64,
         limit: u32,
     ) -> Result<Vec<EventRow>> {
-        self.read(ready(self.inner.events(tenant, batch, after, limit)))
+        self.read(|| ready(self.inner.events(tenant, batch, after, limit))).await
     }
 
     async fn put_report(
@@ -246,30 +197,23 @@ impl BatchStore for SimStore {
         report: &str,
         at: Timestamp,
     ) -> Result<bool> {
-        self.write(|| {
-            if self.mutant == Some(Mutant::ReportTwice) {
-                let mut reports = self.shared.reports.lock().expect("no holder of the lock panics");
-                reports.entry(batch.clone()).or_default().push(report.to_owned());
-                return Ok(true);
-            }
+        let write = || {
+            self.guards.report(batch);
             ready(self.inner.put_report(tenant, batch, report, at))
-        })
+        };
+        self.write(write).await
     }
 
     async fn reports(&self, tenant: &TenantId, batch: &BatchId) -> Result<Vec<String>> {
-        if self.mutant == Some(Mutant::ReportTwice) {
-            let reports = self.shared.reports.lock().expect("no holder of the lock panics");
-            return Ok(reports.get(batch).cloned().unwrap_or_default());
-        }
-        self.read(ready(self.inner.reports(tenant, batch)))
+        self.read(|| ready(self.inner.reports(tenant, batch))).await
     }
 
     async fn next_epoch(&self) -> Result<u64> {
-        self.write(|| ready(self.inner.next_epoch()))
+        self.write(|| ready(self.inner.next_epoch())).await
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
-        self.inner.changes()
+        self.guards.changes()
     }
 }
 
@@ -281,11 +225,16 @@ impl Outbox for SimStore {
         again_at: Timestamp,
         limit: u32,
     ) -> Result<Vec<OutboxRow>> {
-        self.write(|| ready(self.inner.due_outbox(now, again_at, limit)))
+        let write = || {
+            let due = ready(self.inner.due_outbox(now, again_at, limit))?;
+            self.guards.handed_out(&self.inner, &due)?;
+            Ok(due)
+        };
+        self.write(write).await
     }
 
     async fn outbox_done(&self, ids: &[i64]) -> Result<()> {
-        self.write(|| ready(self.inner.outbox_done(ids)))
+        self.write(|| ready(self.inner.outbox_done(ids))).await
     }
 }
 
@@ -296,10 +245,10 @@ impl Directory for SimStore {
     }
 
     async fn has_voice(&self, tenant: &TenantId, voice: &str) -> Result<bool> {
-        self.read(ready(self.inner.has_voice(tenant, voice)))
+        self.read(|| ready(self.inner.has_voice(tenant, voice))).await
     }
 
     async fn has_user(&self, tenant: &TenantId, user: i64) -> Result<bool> {
-        self.read(ready(self.inner.has_user(tenant, user)))
+        self.read(|| ready(self.inner.has_user(tenant, user))).await
     }
 }

@@ -1,0 +1,112 @@
+use std::time::Duration;
+
+use dialtone_clock::rng_for;
+use dialtone_contract::OutcomeWeights;
+use dialtone_contract::wire::{Durations, OutcomeMode, SpanS, TestBatchRequest, TestOptions};
+use rand::Rng as _;
+
+use crate::faults::Struck;
+use crate::{Faults, Mutant};
+
+/// One simulation.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Decides everything.
+    pub seed: u64,
+    /// The batch's plan.
+    pub weights: OutcomeWeights,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// Whether calls may be longer than a heartbeat lease.
+    pub long_calls: bool,
+    /// Whether a failed call is tried again, although the callee may have been reached.
+    pub redial_after_contact: bool,
+    /// Calls at once.
+    pub max_concurrent: u32,
+    /// The bug that is planted.
+    pub mutant: Option<Mutant>,
+    /// Whether to keep a line for each thing that happens.
+    pub traced: bool,
+}
+
+impl Config {
+    /// Nothing goes wrong.
+    pub fn calm(seed: u64, weights: OutcomeWeights) -> Self {
+        Self {
+            seed,
+            weights,
+            faults: Faults::default(),
+            long_calls: false,
+            redial_after_contact: false,
+            max_concurrent: TestOptions::default().max_concurrent,
+            mutant: None,
+            traced: false,
+        }
+    }
+
+    /// Faults and options that the seed draws.
+    pub fn swarm(seed: u64, weights: OutcomeWeights) -> Self {
+        let mut rng = rng_for(seed, &[b"options"]);
+        let mut one_in = |n: u32| rng.next_u32().is_multiple_of(n);
+        Self {
+            faults: Faults::swarm(seed),
+            long_calls: one_in(2),
+            redial_after_contact: one_in(2),
+            max_concurrent: if one_in(3) { 4 } else { TestOptions::default().max_concurrent },
+            ..Self::calm(seed, weights)
+        }
+    }
+
+    pub(crate) fn is_calm(&self) -> bool {
+        self.faults == Faults::default()
+    }
+
+    pub(crate) fn request(&self) -> TestBatchRequest {
+        let Self { seed, weights, .. } = *self;
+        let span = |min_s, max_s| SpanS { min_s, max_s };
+        let long = Durations { completed: span(15.0, 150.0), failed: span(5.0, 45.0) };
+        TestBatchRequest {
+            voice_id: "demo".to_owned(),
+            initiated_by: 1,
+            agent_id: None,
+            from_number: None,
+            total: u32::try_from(weights.total()).expect("a simulated batch is small"),
+            fail_count: weights.failed,
+            stuck_count: weights.stuck,
+            dropped_count: weights.dropped,
+            seed: Some(seed),
+            outcomes: OutcomeMode::Exact,
+            durations: if self.long_calls { long } else { Durations::default() },
+            options: TestOptions {
+                redial_after_contact: self.redial_after_contact,
+                max_concurrent: self.max_concurrent,
+                ..TestOptions::default()
+            },
+        }
+    }
+}
+
+/// What came of a simulation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// What must not have happened.
+    pub violations: Vec<String>,
+    /// Hash of the batch's event stream; the same seed gives the same.
+    pub trace_hash: u64,
+    /// Simulation events.
+    pub events: u64,
+    /// Faults that struck.
+    pub struck: Struck,
+    /// Changes that came too late, because others came between decision and change.
+    pub stale: u64,
+    /// Virtual time from trigger to end.
+    pub simulated: Duration,
+    /// Attempts begun.
+    pub attempts: u32,
+    /// Dial claims won.
+    pub dials: u32,
+    /// Entries that ended as planned, in the order completed, failed, stuck, dropped.
+    pub as_planned: [u32; 4],
+    /// What happened, line by line, if it was to be kept.
+    pub trace: Vec<String>,
+}
