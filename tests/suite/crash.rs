@@ -13,7 +13,7 @@ use dialtone_tests::{Api, Rig, Setup, TestBatch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// Guards of at least 500 ms; lost calls are found after 1 s, retries come within 3 s.
+/// Guards of at least 1.5 s; lost calls are found within 3 s, retries come within 3 s.
 const FACTOR: u32 = 30;
 
 /// A whole batch, its lost calls and retries included.

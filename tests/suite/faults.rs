@@ -8,7 +8,7 @@ use dialtone_tests::wait::until;
 use dialtone_tests::{Hands, Setup, TestBatch, create_dispatch};
 use serde_json::json;
 
-/// Guards of at least 500 ms.
+/// Guards of at least 1.5 s.
 const FACTOR: u32 = 60;
 
 const BATCH: Duration = Duration::from_secs(40);

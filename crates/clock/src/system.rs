@@ -116,6 +116,8 @@ impl Clock for ScaledClock {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -38,7 +38,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             header: Duration::from_secs(5),
-            body: Duration::from_secs(8),
+            body: Duration::from_secs(4),
             request: Duration::from_secs(30),
             write: Duration::from_secs(30),
             drain: Duration::from_secs(10),

@@ -1,4 +1,4 @@
-//! What becomes of calls whose agents fall silent. Guards run at their floor of 500 ms,
+//! What becomes of calls whose agents fall silent. Guards run at their floor of 1.5 s,
 //! the caps of ringing and of the call at 3 s and 45 s.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use dialtone_tests::{Hand, Hands, Rig, Setup, TestBatch};
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// Heartbeat lease 1.5 s, callback grace 500 ms, ringing at most 3 s.
+/// Heartbeat lease and callback grace 1.5 s, ringing at most 3 s.
 const FACTOR: u32 = 20;
 
 const CEILING: Duration = Duration::from_secs(20);

@@ -51,7 +51,7 @@ async fn a_small_batch_passes_and_leaves_its_files_only() {
 #[tokio::test]
 async fn the_default_mix_passes_at_full_speed() {
     let harness = Harness::new();
-    // Alone on the machine: guards are at their floor of 500 ms.
+    // Alone on the machine: guards are at their floor of 1.5 s.
     let running = harness.start_with(3, &["--format", "json", "--seed", "42"]).await;
     let document = running.ended().await.document(0);
     let metrics = &document["metrics"];
