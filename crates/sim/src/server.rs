@@ -185,6 +185,8 @@ async fn changed(changes: &mut watch::Receiver<u64>) {
 
 /// A dispatcher at work: production's loop over its public steps. That loop itself
 /// spawns on the runtime and waits for the runtime's timer, whose order no seed decides.
+/// One thing differs: the end of the circuit breaker's pause wakes nobody here, so that
+/// the next look after it is the poll's.
 struct Dispatching {
     server: Arc<Server>,
     dispatcher: Dispatcher,
