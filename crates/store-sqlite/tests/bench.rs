@@ -155,6 +155,7 @@ async fn claims(store: &SqliteStore, batch: &BatchId, limit: u32) -> Vec<EntryRo
         batch: batch.clone(),
         claimable: &[BatchState::Accepted],
         limit,
+        max_in_flight: u32::MAX,
         now: at(1),
         deadline: at(99),
         lease_epoch: 1,

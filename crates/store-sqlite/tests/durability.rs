@@ -63,6 +63,7 @@ async fn one_batch(store: &SqliteStore, tenant: &TenantId, token: &str, tell: im
         batch,
         claimable: &[BatchState::Accepted],
         limit: 2,
+        max_in_flight: u32::MAX,
         now: at(1),
         deadline: at(9),
         lease_epoch: 1,

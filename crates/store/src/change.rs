@@ -136,6 +136,9 @@ pub struct ClaimDue {
     pub claimable: &'static [BatchState],
     /// Entries at most.
     pub limit: u32,
+    /// Nothing is leased beyond so many entries of the batch in flight, those of other
+    /// dispatchers included.
+    pub max_in_flight: u32,
     /// Product time.
     pub now: Timestamp,
     /// When the lease runs out.

@@ -67,6 +67,7 @@ cases! { $
     apply::commits_are_announced
     claims::claims_take_the_earliest_first
     claims::claims_begin_attempts
+    claims::claims_keep_to_the_calls_at_once
     claims::claims_need_a_claimable_batch
     claims::nothing_is_claimed_twice
     claims::a_retried_entry_is_claimed_when_its_time_comes

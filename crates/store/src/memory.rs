@@ -208,7 +208,9 @@ impl Batch {
             })
             .collect();
         due.sort_unstable();
-        due.truncate(claim.limit as usize);
+        let in_flight = self.row.count(EntryState::is_in_flight);
+        let room = claim.max_in_flight.saturating_sub(in_flight);
+        due.truncate(claim.limit.min(room) as usize);
         due.into_iter().map(|(_, seq)| self.lease(seq, claim)).collect()
     }
 

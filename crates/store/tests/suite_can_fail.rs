@@ -31,6 +31,8 @@ enum Flaw {
     AnyClaimable,
     /// Claims take one entry more than asked for.
     OverClaim,
+    /// Claims look at no calls in flight.
+    AnyInFlight,
     /// What shall leave is forgotten.
     NoOutbox,
     /// What was handed out is gone.
@@ -59,6 +61,7 @@ const FLAWS: &[Flaw] = &[
     Flaw::AnyBatchState,
     Flaw::AnyClaimable,
     Flaw::OverClaim,
+    Flaw::AnyInFlight,
     Flaw::NoOutbox,
     Flaw::AtMostOnce,
     Flaw::NoDials,
@@ -176,6 +179,9 @@ impl BatchStore for Broken {
             claim.claimable = BatchState::ALL;
         }
         claim.limit += u32::from(self.is(Flaw::OverClaim));
+        if self.is(Flaw::AnyInFlight) {
+            claim.max_in_flight = u32::MAX;
+        }
         self.inner.claim_due(claim).await
     }
 

@@ -218,6 +218,7 @@ impl Dispatcher {
                 batch: batch.id.clone(),
                 claimable: CLAIMABLE,
                 limit: share,
+                max_in_flight: batch.spec.options.max_concurrent,
                 now,
                 deadline: self.rules.guard(now, limits::LEASE),
                 lease_epoch: self.epoch,

@@ -14,7 +14,11 @@ pub(crate) fn claim(connection: &Connection, claim: &ClaimDue) -> Result<Vec<Ent
     if !state.is_some_and(|state| claim.claimable.contains(&state)) {
         return Ok(Vec::new());
     }
-    let due = entries::due(connection, tenant, batch, claim.now, claim.limit)?;
+    let counted = counters::of(connection, tenant, batch)?;
+    let in_flight: u32 =
+        counted.iter().filter(|((state, _), _)| state.is_in_flight()).map(|(_, n)| n).sum();
+    let limit = claim.limit.min(claim.max_in_flight.saturating_sub(in_flight));
+    let due = entries::due(connection, tenant, batch, claim.now, limit)?;
     let n = u32::try_from(due.len()).unwrap_or(u32::MAX);
     if n == 0 {
         return Ok(Vec::new());

@@ -74,6 +74,17 @@ pub(super) async fn claims_begin_attempts(store: Arc<dyn Store>) {
     assert_eq!(end.entries[0].1[0].state, CallState::Dispatching);
 }
 
+pub(super) async fn claims_keep_to_the_calls_at_once(store: Arc<dyn Store>) {
+    let store = &*store;
+    let tenant = tenant("acme");
+    let batch = accepted(store, &tenant, "full", 9).await;
+    let claim = |limit| ClaimDue { max_in_flight: 4, ..claim_due(&tenant, &batch, limit) };
+    assert_eq!(claimed(store, claim(3)).await.len(), 3);
+    assert_eq!(claimed(store, claim(3)).await.len(), 1, "only one more may be in flight");
+    assert_eq!(claimed(store, claim(3)).await.len(), 0);
+    snapshot(store, &tenant, &batch).await.check();
+}
+
 pub(super) async fn claims_need_a_claimable_batch(store: Arc<dyn Store>) {
     let store = &*store;
     let tenant = tenant("acme");

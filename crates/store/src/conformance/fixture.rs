@@ -87,6 +87,7 @@ pub(super) fn claim_due(tenant: &TenantId, batch: &BatchId, limit: u32) -> Claim
         batch: batch.clone(),
         claimable: CLAIMABLE,
         limit,
+        max_in_flight: u32::MAX,
         now: at(1),
         deadline: at(11),
         lease_epoch: EPOCH,
