@@ -23,6 +23,8 @@ const IGNORED_JOBS: u64 = 3;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Worker {
+    /// The registration: a worker that comes back gets another.
+    pub worker_id: String,
     /// The name that dispatches ask for.
     pub agent_name: String,
     /// Jobs that it took.
@@ -168,7 +170,8 @@ fn silent(seen: &Observation) -> Option<Failure> {
     Some(Failure::new(code, message))
 }
 
-fn no_worker(workers: &[Worker]) -> Failure {
+/// The failure when none of the registered workers is the one that dispatches ask for.
+pub fn no_worker(workers: &[Worker]) -> Failure {
     let mut names: Vec<&str> = workers.iter().map(|worker| worker.agent_name.as_str()).collect();
     names.sort_unstable();
     names.dedup();
@@ -182,7 +185,12 @@ mod tests {
     use super::*;
 
     fn worker(name: &str, accepted: u64, unanswered: u64) -> Worker {
-        Worker { agent_name: name.into(), jobs_accepted: accepted, jobs_unanswered: unanswered }
+        Worker {
+            worker_id: format!("AW_{name}"),
+            agent_name: name.into(),
+            jobs_accepted: accepted,
+            jobs_unanswered: unanswered,
+        }
     }
 
     fn look(at_s: u64, workers: Vec<Worker>) -> Observation {

@@ -6,6 +6,9 @@ use dialtone_contract::{ErrorCode, limits};
 
 use crate::failure::Failure;
 
+/// The name under which the harness notes its own lag.
+pub const HARNESS: &str = "the harness";
+
 /// The largest loop lag seen of each process.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LagBook(BTreeMap<String, f64>);
@@ -23,6 +26,11 @@ impl LagBook {
     /// The largest lag of all.
     pub fn max_ms(&self) -> f64 {
         self.0.values().copied().fold(0.0, f64::max)
+    }
+
+    /// The lags of the services, the harness's own aside.
+    pub fn services(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.0.iter().filter(|(name, _)| *name != HARNESS).map(|(name, ms)| (name.as_str(), *ms))
     }
 
     /// The failure, if any process lagged more than [`limits::LOOP_LAG_MAX`]: at scaled time such a

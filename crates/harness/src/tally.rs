@@ -102,6 +102,8 @@ pub struct Tally {
     pub by_outcome: BTreeMap<Outcome, u32>,
     /// Attempts of all entries.
     pub attempts: u32,
+    /// Attempts that never left for LiveKit.
+    pub undispatched: u32,
     /// Attempts whose dial was claimed.
     pub dials: u32,
     /// Entries that did not end as planned.
@@ -128,6 +130,7 @@ impl Tally {
             by_state: BTreeMap::new(),
             by_outcome: BTreeMap::new(),
             attempts: 0,
+            undispatched: 0,
             dials: 0,
             wrong: Grouped::default(),
             false_expiries: Grouped::default(),
@@ -151,6 +154,8 @@ impl Tally {
         }
         let attempts = count(&entry.attempts);
         self.attempts += attempts;
+        self.undispatched +=
+            count(entry.attempts.iter().filter(|attempt| attempt.dispatched_at.is_none()));
         self.dials += count(entry.attempts.iter().filter(|attempt| attempt.claimed_at.is_some()));
         if let Some(plan) = entry.planned_outcome {
             self.add_plan(entry, plan, attempts);
@@ -173,10 +178,17 @@ impl Tally {
         }
     }
 
-    /// A deadline that passed on a call which was going to be claimed, or was.
+    /// A deadline that passed on a call which was going to be claimed, or was. A refusal by LiveKit
+    /// has words of its own; where the outcome alone is the reason, the lease ran out before an
+    /// answer came.
     fn add_expiries(&mut self, entry: &EntryView) {
         let claims = entry.planned_outcome.is_some_and(PlannedOutcome::claims);
         for attempt in &entry.attempts {
+            if attempt.reason.as_deref() == Some(Outcome::DispatchFailed.as_str()) {
+                let cause = "ended as dispatch_failed (its lease ran out)".to_owned();
+                self.false_expiries.add(cause, attempt.call_id.as_str());
+                continue;
+            }
             let Some(how) = ended_by_platform(attempt) else { continue };
             if claims || how != Outcome::TimeoutUnclaimed {
                 self.false_expiries.add(format!("ended as {how}"), attempt.call_id.as_str());

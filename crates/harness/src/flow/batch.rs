@@ -154,7 +154,8 @@ pub async fn run(run: Run, options: &Options, limits: Limits) -> Envelope {
         let recount = verify::recount(&options.binaries.dialtone, &done.batch, run.dir());
         let recount = guard.watch(recount).await;
         let slow_disk = figures::slow_disk(&run);
-        let slow = too_slow.as_ref().or(slow_disk.as_ref());
+        let together = figures::slow_together(&lag, run.metric_value("commit_max_ms"));
+        let slow = too_slow.as_ref().or(slow_disk.as_ref()).or(together.as_ref());
         verdict::judge_all(&run, options.asked(), &done, recount, slow);
     }
     verdict::teardown(&run, down, &left);
@@ -204,12 +205,17 @@ impl Play<'_> {
             run.broke_off("ready", began.elapsed(), &failure);
             return Err(failure);
         }
-        run.pass("ready", began.elapsed(), format!("{} services", stack.members().len()));
         let livekit_dev = planned.livekit_dev.as_deref();
+        guard.step.set("waiting for the worker to be registered");
+        if let Err(failure) = guard.watch(self.watch.registered(stack, livekit_dev)).await {
+            run.broke_off("ready", began.elapsed(), &failure);
+            return Err(failure);
+        }
+        run.pass("ready", began.elapsed(), format!("{} services", stack.members().len()));
         let work = async {
             tokio::select! {
                 biased;
-                done = self.work(&planned.api) => done,
+                done = self.work(planned) => done,
                 dead = stack.death() => Err(dead),
                 pointless = self.watch.until_pointless(stack, livekit_dev) => Err(pointless),
             }
@@ -218,8 +224,9 @@ impl Play<'_> {
     }
 
     /// Triggers the batch, follows it, reads what became of it.
-    async fn work(&self, base: &str) -> Result<Done, Failure> {
+    async fn work(&self, planned: &Planned) -> Result<Done, Failure> {
         let Self { run, options, guard, watch, stack } = self;
+        let base = planned.api.as_str();
         let api = Api { http: stack.http(), base };
         let asked = options.asked();
         guard.step.set("triggering the batch");
@@ -244,8 +251,9 @@ impl Play<'_> {
         run.simulated(followed.elapsed() * factor);
         let tally = api.entries(&batch, asked.attempts_max, &guard.step).await?;
         let report = api.report(&status).await;
+        let taken = watch.jobs_taken(stack, planned.livekit_dev.as_deref()).await?;
         figures::of_api(run, asked, &status, &tally);
         figures::of_server(run, stack.http(), base).await;
-        Ok(Done { batch, status, tally, report })
+        Ok(Done { batch, status, tally, report, taken })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dialtone_clock::GUARD_FLOOR;
 use dialtone_contract::wire::{BatchStatus, OutcomeMode};
 use dialtone_contract::{ErrorCode, Outcome, PlannedOutcome, limits};
 
@@ -9,6 +10,7 @@ use super::judge::Asked;
 use crate::event::Event;
 use crate::failure::Failure;
 use crate::http::Http;
+use crate::lag::LagBook;
 use crate::prom::Samples;
 use crate::run::Run;
 use crate::tally::Tally;
@@ -79,6 +81,27 @@ pub fn slow_disk(run: &Run) -> Option<Failure> {
     Some(Failure::new(ErrorCode::MachineTooSlow, message))
 }
 
+/// The failure that delays explain which are small one by one and long together. A call crosses
+/// every process on its way out and on its way back, and waits for a commit each time; what that
+/// adds up to must stay under the shortest guard.
+pub fn slow_together(lag: &LagBook, commit_ms: Option<f64>) -> Option<Failure> {
+    let floor = GUARD_FLOOR.as_secs_f64() * 1e3;
+    let lags: f64 = lag.services().map(|(_, ms)| ms).sum();
+    let commit = commit_ms.unwrap_or(0.0);
+    let delay = 2.0 * lags + 2.0 * commit;
+    if delay < floor {
+        return None;
+    }
+    let message = format!(
+        "loop lags and commits delay a call by up to {delay:.0} ms; the shortest guard is {floor:.0} ms"
+    );
+    let evidence = lag
+        .services()
+        .map(|(name, ms)| format!("{name}: loop lag up to {ms:.0} ms, twice"))
+        .chain([format!("slowest commit of dialtone's store: {commit:.0} ms, twice")]);
+    Some(Failure::new(ErrorCode::MachineTooSlow, message).evidence(evidence))
+}
+
 /// The figures in one line, for the table.
 pub fn line(run: &Run) -> String {
     let value = |name| run.metric_value(name);
@@ -92,4 +115,27 @@ pub fn line(run: &Run) -> String {
         whole("loop_lag_max_ms").map(|n| format!("loop lag max {n} ms")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lag::HARNESS;
+
+    #[test]
+    fn delays_that_are_small_alone_are_too_slow_together() {
+        let mut lag = LagBook::default();
+        // The harness is on no call's way.
+        lag.note(HARNESS, 5_000.0);
+        lag.note("dialtone", 240.0);
+        lag.note("livekit-dev", 200.0);
+        lag.note("test-worker", 210.0);
+        assert_eq!(slow_together(&lag, None), None);
+        assert_eq!(slow_together(&lag, Some(99.0)), None);
+        let failure = slow_together(&lag, Some(100.0)).expect("too slow");
+        assert_eq!((failure.code, failure.exit.code()), (ErrorCode::MachineTooSlow, 5));
+        assert!(failure.message.contains("1500 ms"), "{failure}");
+        assert_eq!(failure.evidence.len(), 4, "{:?}", failure.evidence);
+        assert_eq!(failure.evidence[3], "slowest commit of dialtone's store: 100 ms, twice");
+    }
 }

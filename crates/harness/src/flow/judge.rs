@@ -1,7 +1,7 @@
 //! What a finished batch must look like. Pure: from counts to answers.
 
 use dialtone_contract::wire::{BatchStatus, OutcomeMode};
-use dialtone_contract::{ErrorCode, Outcome, OutcomeWeights, PlannedOutcome};
+use dialtone_contract::{ErrorCode, Outcome, OutcomeWeights, PlannedOutcome, TEST_WORKER_NAME};
 
 use crate::event::TableRow;
 use crate::failure::Failure;
@@ -157,8 +157,14 @@ pub fn counts(asked: Asked, tally: &Tally) -> Result<String, Failure> {
     }
 }
 
-/// Whether it took the attempts and dials that the plan takes.
-pub fn attempts(asked: Asked, tally: &Tally, status: &BatchStatus) -> Result<String, Failure> {
+/// Whether it took the attempts and dials that the plan takes, and whether a worker took a job for
+/// each: where nobody shall answer, counts look the same without any worker.
+pub fn attempts(
+    asked: Asked,
+    tally: &Tally,
+    status: &BatchStatus,
+    taken: Option<u64>,
+) -> Result<String, Failure> {
     let expected = asked.expected();
     let reported = tally.ended(Outcome::Completed) + tally.ended(Outcome::Failed);
     let dials = match asked.mode {
@@ -177,10 +183,22 @@ pub fn attempts(asked: Asked, tally: &Tally, status: &BatchStatus) -> Result<Str
             off.push(format!("{name} are {seen}, expected {dials}"));
         }
     }
-    match off.first() {
-        Some(first) => Err(Failure::new(ErrorCode::WrongCounts, first.clone()).evidence(off)),
-        None => Ok(format!("{} attempts, {} dials", status.attempts, status.dials)),
+    if let Some(first) = off.first() {
+        return Err(Failure::new(ErrorCode::WrongCounts, first.clone()).evidence(off));
     }
+    let left = tally.attempts - tally.undispatched;
+    match taken {
+        Some(taken) if taken < u64::from(left) => Err(unserved(tally, left, taken)),
+        _ => Ok(format!("{} attempts, {} dials", status.attempts, status.dials)),
+    }
+}
+
+fn unserved(tally: &Tally, left: u32, taken: u64) -> Failure {
+    let message = format!("{left} attempts were dispatched, but workers took {taken} jobs");
+    Failure::new(ErrorCode::WorkerSilent, message).evidence([
+        format!("attempts {}, of them never dispatched {}", tally.attempts, tally.undispatched),
+        format!("jobs accepted by {TEST_WORKER_NAME}: {taken}"),
+    ])
 }
 
 /// Whether no deadline passed on a call that was alive.

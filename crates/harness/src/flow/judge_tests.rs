@@ -100,7 +100,7 @@ fn a_good_batch_passes_everything() {
     let tally = tally(&good());
     let status = status(&tally);
     assert_eq!(counts(EXACT, &tally), Ok("5 entries ended as planned".into()));
-    assert_eq!(attempts(EXACT, &tally, &status), Ok("9 attempts, 3 dials".into()));
+    assert_eq!(attempts(EXACT, &tally, &status, Some(9)), Ok("9 attempts, 3 dials".into()));
     assert!(false_expiries(&tally).is_ok());
     assert_eq!(broken(&status, &tally, Ok(())), Vec::<String>::new());
     assert!(table(EXACT, &tally).iter().all(|row| row.good));
@@ -155,9 +155,39 @@ fn a_false_expiry_costs_an_attempt_and_is_found_twice() {
     let tally = tally(&entries);
     let failure = false_expiries(&tally).expect_err("found");
     assert_eq!(failure.evidence, ["1 ended as timeout_unclaimed: call_1_1_1"]);
-    let failure = attempts(EXACT, &tally, &status(&tally)).expect_err("found");
+    let failure = attempts(EXACT, &tally, &status(&tally), None).expect_err("found");
     assert_eq!(failure.message, "attempts are 10, expected 9");
     assert!(counts(EXACT, &tally).is_ok(), "it ended as planned all the same");
+}
+
+#[test]
+fn a_lease_that_ran_out_is_a_false_expiry_and_a_refusal_is_not() {
+    let mut entries = good();
+    entries[2].attempts[0].reason = Some("dispatch_failed".into());
+    entries[3].attempts[0].reason = Some("livekit answered 503 unavailable".into());
+    let tally = tally(&entries);
+    let failure = false_expiries(&tally).expect_err("found");
+    assert_eq!(failure.evidence, ["1 ended as dispatch_failed (its lease ran out): call_1_3_1"]);
+}
+
+#[test]
+fn a_batch_that_no_worker_served_does_not_pass() {
+    let mut entries = good();
+    let tally_of = |entries: &[EntryView]| {
+        let tally = tally(entries);
+        let status = status(&tally);
+        (tally, status)
+    };
+    let (full, now) = tally_of(&entries);
+    let failure = attempts(EXACT, &full, &now, Some(0)).expect_err("found");
+    assert_eq!((failure.code, failure.exit.code()), (ErrorCode::WorkerSilent, 3));
+    assert_eq!(failure.message, "9 attempts were dispatched, but workers took 0 jobs");
+    assert!(attempts(EXACT, &full, &now, Some(8)).is_err());
+    assert!(attempts(EXACT, &full, &now, Some(12)).is_ok(), "a job may be offered again");
+    assert!(attempts(EXACT, &full, &now, None).is_ok(), "a LiveKit that does not tell");
+    entries[2].attempts[0].dispatched_at = None;
+    let (partly, now) = tally_of(&entries);
+    assert!(attempts(EXACT, &partly, &now, Some(8)).is_ok(), "what never left needs no job");
 }
 
 #[test]

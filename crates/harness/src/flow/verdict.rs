@@ -25,6 +25,8 @@ pub struct Done {
     pub tally: Tally,
     /// Why its report cannot be read, if it cannot.
     pub report: Result<(), String>,
+    /// Jobs that workers took, where the LiveKit tells.
+    pub taken: Option<u64>,
 }
 
 /// Every check on a batch that has ended.
@@ -39,7 +41,7 @@ pub fn judge_all(
         .emit(Event::Table { rows: judge::table(asked, &done.tally), figures: figures::line(run) });
     let answers = [
         ("counts", judge::counts(asked, &done.tally)),
-        ("attempts", judge::attempts(asked, &done.tally, &done.status)),
+        ("attempts", judge::attempts(asked, &done.tally, &done.status, done.taken)),
         ("false_expiries", judge::false_expiries(&done.tally)),
     ];
     for (name, answer) in answers {

@@ -4,33 +4,39 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dialtone_contract::ErrorCode;
+use dialtone_contract::{ErrorCode, TEST_WORKER_NAME};
 use dialtone_serve::lag::LoopLag;
 use tokio::time::{Instant, sleep};
 
 use super::stack_of::TEST_WORKER;
-use crate::abort::{Judge, Observation, Process, Worker, Workers};
+use crate::abort::{Judge, Observation, Process, Worker, Workers, no_worker};
 use crate::failure::Failure;
-use crate::lag::LagBook;
+use crate::lag::{HARNESS, LagBook};
 use crate::stack::{Member, Stack, proc_state};
 
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(400);
 /// How long the list of workers may take.
 const LIST: Duration = Duration::from_secs(1);
+/// How long a worker that is ready may take to be in the list.
+const REGISTERED: Duration = Duration::from_secs(3);
+/// Between two looks at a list that does not name it yet.
+const SOON: Duration = Duration::from_millis(50);
 
 /// What is known about a run that goes on. Cheap to clone.
 #[derive(Clone)]
 pub struct Watch {
     lag: Arc<Mutex<LagBook>>,
     dials: Arc<Mutex<u32>>,
+    taken: Arc<Mutex<Taken>>,
     own: LoopLag,
 }
 
 impl Watch {
     /// Measures the harness's own loop from now on.
     pub fn start() -> Self {
-        Self { lag: Arc::default(), dials: Arc::default(), own: LoopLag::start() }
+        let (lag, dials, taken) = Default::default();
+        Self { lag, dials, taken, own: LoopLag::start() }
     }
 
     /// Notes the dial claims so far.
@@ -41,8 +47,51 @@ impl Watch {
     /// The lags so far, the harness's own included.
     pub fn lag(&self) -> LagBook {
         let mut book = self.lag.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        book.note("the harness", self.own.max().as_secs_f64() * 1e3);
+        book.note(HARNESS, self.own.max().as_secs_f64() * 1e3);
         book
+    }
+
+    /// Waits until the worker that dispatches ask for is registered. A worker of another name is
+    /// ready too, and a batch in which nobody shall answer looks no different without any.
+    ///
+    /// # Errors
+    /// If it is not registered within [`REGISTERED`], where the LiveKit tells.
+    pub async fn registered(
+        &self,
+        stack: &Stack,
+        livekit_dev: Option<&str>,
+    ) -> Result<(), Failure> {
+        let deadline = Instant::now() + REGISTERED;
+        loop {
+            let Some(workers) = self.workers(stack, livekit_dev).await else { return Ok(()) };
+            if ours(&workers).next().is_some() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(no_worker(&workers));
+            }
+            sleep(SOON).await;
+        }
+    }
+
+    /// The jobs that our workers took, over all their registrations; `None` where the LiveKit
+    /// does not tell. Asked once more, as jobs end between two looks.
+    ///
+    /// # Errors
+    /// If the simulated LiveKit no longer tells.
+    pub async fn jobs_taken(
+        &self,
+        stack: &Stack,
+        livekit_dev: Option<&str>,
+    ) -> Result<Option<u64>, Failure> {
+        if livekit_dev.is_none() {
+            return Ok(None);
+        }
+        if self.workers(stack, livekit_dev).await.is_none() {
+            let message = "livekit-dev does not tell which worker took the jobs";
+            return Err(Failure::new(ErrorCode::TargetLost, message));
+        }
+        Ok(Some(self.taken.lock().unwrap_or_else(PoisonError::into_inner).jobs()))
     }
 
     /// Asks every process for its lag once more. A batch can end well although a process
@@ -92,7 +141,7 @@ impl Watch {
             }
             let observation = Observation {
                 at: began.elapsed(),
-                workers: workers(stack, livekit_dev).await,
+                workers: self.workers(stack, livekit_dev).await,
                 processes,
                 dials: *self.dials.lock().unwrap_or_else(PoisonError::into_inner),
             };
@@ -110,11 +159,54 @@ impl Watch {
         book.note(&member.name, live.loop_lag_max_ms);
         true
     }
+
+    /// The registered workers, where the LiveKit tells.
+    async fn workers(&self, stack: &Stack, livekit_dev: Option<&str>) -> Option<Vec<Worker>> {
+        let url = format!("{}/dev/workers", livekit_dev?);
+        let list: Workers = stack.http().json(&url, LIST).await.ok()?;
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).note(&list.workers);
+        Some(list.workers)
+    }
 }
 
-/// The registered workers, where the LiveKit tells.
-async fn workers(stack: &Stack, livekit_dev: Option<&str>) -> Option<Vec<Worker>> {
-    let url = format!("{}/dev/workers", livekit_dev?);
-    let list: Workers = stack.http().json(&url, LIST).await.ok()?;
-    Some(list.workers)
+fn ours(workers: &[Worker]) -> impl Iterator<Item = &Worker> {
+    workers.iter().filter(|worker| worker.agent_name == TEST_WORKER_NAME)
+}
+
+/// The jobs that each registration of our worker took. The list forgets those that are gone.
+#[derive(Clone, Debug, Default)]
+struct Taken(BTreeMap<String, u64>);
+
+impl Taken {
+    fn note(&mut self, workers: &[Worker]) {
+        for worker in ours(workers) {
+            let known = self.0.entry(worker.worker_id.clone()).or_default();
+            *known = worker.jobs_accepted.max(*known);
+        }
+    }
+
+    fn jobs(&self) -> u64 {
+        self.0.values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_count_over_registrations_and_only_ours() {
+        let worker = |id: &str, name: &str, jobs| Worker {
+            worker_id: id.into(),
+            agent_name: name.into(),
+            jobs_accepted: jobs,
+            jobs_unanswered: 0,
+        };
+        let mut taken = Taken::default();
+        taken.note(&[worker("AW_1", TEST_WORKER_NAME, 3), worker("AW_9", "other", 50)]);
+        taken.note(&[]);
+        taken.note(&[worker("AW_2", TEST_WORKER_NAME, 1)]);
+        taken.note(&[worker("AW_2", TEST_WORKER_NAME, 4)]);
+        assert_eq!(taken.jobs(), 7);
+    }
 }
