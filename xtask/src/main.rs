@@ -6,6 +6,7 @@
 mod build;
 mod cli;
 mod console;
+mod ending;
 mod menu;
 mod place;
 mod session;

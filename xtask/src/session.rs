@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use dialtone_child::census;
-use dialtone_contract::ExitCode;
 use dialtone_harness::envelope::Envelope;
 use dialtone_harness::event::{Bus, Event, JsonDocument, JsonLines};
 use dialtone_harness::failure::Failure;
@@ -17,6 +16,7 @@ use dialtone_harness::run_dir::{self, RunDir};
 use dialtone_harness::{report, seed};
 
 use crate::cli::{Format, Output, Profile};
+use crate::ending::Ending;
 use crate::place;
 
 /// The run of this process, for the teardown after a panic.
@@ -30,7 +30,9 @@ pub struct Session {
     pub identity: Identity,
     pub bus: Bus,
     pub interrupt: Interrupt,
+    ending: Ending,
     base: PathBuf,
+    folder: Option<String>,
     report_dir: Option<PathBuf>,
     require: bool,
 }
@@ -46,13 +48,16 @@ impl Session {
         };
         RUN.get_or_init(|| identity.run_id.clone());
         let bus = Bus::new();
-        consumers(&bus, output);
+        let ending = Ending::behind(&bus);
+        consumers(&ending.prints, output);
         let interrupt = Interrupt::listen(bus.clone(), identity.run_id.clone());
         Self {
             identity,
             bus,
             interrupt,
+            ending,
             base: place::base(),
+            folder: None,
             report_dir: output.report_dir.clone(),
             require: output.requires(),
         }
@@ -78,9 +83,10 @@ impl Session {
     }
 
     /// Makes the run folder and attaches its files.
-    pub fn open(&self, plan: &'static [&'static str]) -> Result<Run, Failure> {
+    pub fn open(&mut self, plan: &'static [&'static str]) -> Result<Run, Failure> {
         let dir = RunDir::create(&self.base, &self.identity.run_id)?;
-        report::attach(&self.bus, &dir, self.report_dir.as_deref())?;
+        report::attach(&self.ending.files, &dir, self.report_dir.as_deref())?;
+        self.folder = Some(dir.shown());
         let run = Run::new(self.identity.clone(), self.bus.clone(), dir, plan);
         Ok(run.require(self.require))
     }
@@ -89,29 +95,14 @@ impl Session {
     pub fn refuse(&self, failure: &Failure) -> u8 {
         self.bus.emit(Event::failure(failure, None));
         let Identity { command, run_id, seed, .. } = &self.identity;
-        let envelope = Envelope::of_failure(command, run_id, *seed, failure);
-        self.end(envelope)
-    }
-
-    fn end(&self, mut envelope: Envelope) -> u8 {
+        let mut envelope = Envelope::of_failure(command, run_id, *seed, failure);
         envelope.wall_s = (self.bus.elapsed().as_secs_f64() * 1e3).round() / 1e3;
-        let code = envelope.exit_code;
-        let envelope = Box::new(envelope);
-        self.bus.emit(Event::RunFinished { envelope, folder: None });
-        code
+        self.ending.conclude(envelope, None)
     }
 
-    /// The exit code of a run that is over. What could not be written makes it worse.
-    pub fn exit(&self, envelope: &Envelope) -> u8 {
-        let lost = self.bus.lost();
-        for what in &lost {
-            let text = format!("cannot be written: {what}");
-            self.bus.emit(Event::Warning { text });
-        }
-        if lost.is_empty() || envelope.exit_code != ExitCode::Passed.code() {
-            return envelope.exit_code;
-        }
-        ExitCode::Environment.code()
+    /// Ends a run that is over: its files, what is printed, and the exit code.
+    pub fn exit(&self, envelope: Envelope) -> u8 {
+        self.ending.conclude(envelope, self.folder.as_deref())
     }
 }
 

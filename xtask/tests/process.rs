@@ -198,6 +198,21 @@ fn a_service_that_dies_is_told_and_leaves_a_whole_result() {
     }
 }
 
+#[test]
+fn a_report_folder_that_goes_away_is_in_the_document_and_in_the_exit_code() {
+    let bench = Bench::new();
+    let reports = bench.path("reports").to_string_lossy().into_owned();
+    let body = format!("rm -rf '{reports}'; exit 7");
+    let binaries = bench.binaries(&body).to_string_lossy().into_owned();
+    let flags = ["--format", "json", "--bin-dir", &binaries, "--report-dir", &reports];
+    let output = bench.run(&[["batch:test"].as_slice(), &flags].concat());
+    let envelope = document(&output);
+    assert_eq!((code(&output), error_code(&envelope)), (5, "environment"));
+    let written = fs::read(bench.latest().join("result.json")).expect("written");
+    assert_eq!(written, output.stdout, "the file is the document");
+    assert!(text(&output.stderr).contains("cannot be written: "));
+}
+
 /// Waits until the run has got somewhere, or the time is over.
 fn wait_for(what: impl Fn() -> bool) {
     let began = Instant::now();

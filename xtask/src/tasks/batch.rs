@@ -197,7 +197,7 @@ pub async fn run(args: &Args) -> u8 {
         deadline: common.deadline.or(fast.then_some(DEADLINE)),
     };
     let envelope = batch::run(run, &options, limits).await;
-    session.exit(&envelope)
+    session.exit(envelope)
 }
 
 #[cfg(test)]

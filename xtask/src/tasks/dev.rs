@@ -56,5 +56,5 @@ pub async fn run(args: &Args) -> u8 {
     };
     let limits = Limits { interrupt: session.interrupt.clone(), deadline: common.deadline };
     let envelope = dev::run(run, &options, limits).await;
-    session.exit(&envelope)
+    session.exit(envelope)
 }

@@ -99,7 +99,7 @@ pub async fn run(args: &Args) -> u8 {
         tokio::task::yield_now().await;
     }
     let envelope = run.finish();
-    session.exit(&envelope)
+    session.exit(envelope)
 }
 
 fn judge(run: &Run, rule: &Rule, workspace: &Workspace) {
