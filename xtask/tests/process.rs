@@ -115,11 +115,13 @@ fn refusals_have_their_codes_and_one_document() {
     fs::write(&file, b"").expect("writable");
     let below_a_file = file.join("reports").to_string_lossy().into_owned();
     let nothing = bench.path("nothing").to_string_lossy().into_owned();
-    let cases: [(&[&str], i32, &str); 6] = [
+    let cases: [(&[&str], i32, &str); 8] = [
         (&["--total", "0"], 2, "usage"),
         (&["--total", "5", "--fail-count", "6"], 2, "usage"),
         (&["--livekit-url", "x"], 2, "usage"),
-        (&["--livekit-url", "wss://x.example"], 5, "remote_refused"),
+        (&["--livekit-url", "ws://key:canary@127.0.0.1:7880"], 2, "usage"),
+        (&["--livekit-url", "wss://x.example"], 5, "environment"),
+        (&["--livekit-url", "ws://x.example"], 5, "remote_refused"),
         (&["--report-dir", &below_a_file], 5, "environment"),
         (&["--bin-dir", &nothing], 5, "environment"),
     ];
@@ -128,6 +130,7 @@ fn refusals_have_their_codes_and_one_document() {
         let envelope = document(&output);
         assert_eq!((code(&output), error_code(&envelope)), (wanted, error), "{flags:?}");
         assert!(text(&output.stderr).contains(&format!("error[{error}]: ")), "{flags:?}");
+        assert!(!text(&[output.stdout, output.stderr].concat()).contains("canary"), "{flags:?}");
     }
     assert!(!bench.path("target/xtask/runs").exists(), "nothing was started");
 }

@@ -52,7 +52,8 @@ pub struct Args {
         value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::MAX_CONCURRENT_MAX)),
     )]
     max_concurrent: u32,
-    /// A LiveKit that is there already, instead of a simulated one [env: LIVEKIT_URL].
+    /// A LiveKit that is there already, ws:// or http://, instead of a simulated one
+    /// [env: LIVEKIT_URL].
     #[arg(long, value_name = "URL")]
     livekit_url: Option<String>,
     #[command(flatten)]

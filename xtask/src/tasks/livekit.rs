@@ -31,10 +31,22 @@ fn external(
     secret: Option<String>,
     yes_remote: bool,
 ) -> Result<LiveKit, Failure> {
+    // Neither is needed, both make one reader see another host than the next, and what stands
+    // before an `@` is a secret that must not get into events: so the URL is not shown either.
+    if url.contains(['@', '\\']) {
+        let text = r"the LiveKit URL contains `@` or `\`";
+        return Err(Failure::new(ErrorCode::Usage, text).hint(
+            "give the host alone; credentials belong into LIVEKIT_API_KEY and LIVEKIT_API_SECRET",
+        ));
+    }
     let Some(host) = host(&url) else {
         let text = format!("`{url}` is not a LiveKit URL such as ws://127.0.0.1:7880");
         return Err(Failure::new(ErrorCode::Usage, text));
     };
+    if url.starts_with("wss:") || url.starts_with("https:") {
+        let text = format!("the LiveKit at {host} is asked for over TLS, which test-worker lacks");
+        return Err(Failure::environment(text).hint("give a ws:// or http:// URL"));
+    }
     if !is_loopback(&url) && !yes_remote {
         let text = format!("the LiveKit at {host} is not on this machine");
         return Err(Failure::new(ErrorCode::RemoteRefused, text));
@@ -52,7 +64,7 @@ fn external(
     Ok(LiveKit::External { url, key, secret })
 }
 
-/// Whether the URL leads to this machine.
+/// Whether the URL, one that [`choose`] takes, leads to this machine.
 pub fn is_loopback(url: &str) -> bool {
     host(url).is_some_and(|host| {
         host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -66,8 +78,6 @@ fn host(url: &str) -> Option<&str> {
         return None;
     }
     let authority = rest.split(['/', '?', '#']).next()?;
-    // Before an `@` stand credentials, and the host that counts comes after it.
-    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?.0,
         None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
@@ -86,13 +96,9 @@ mod tests {
         {
             assert!(is_loopback(url), "{url}");
         }
-        for url in [
-            "wss://x.livekit.cloud",
-            "ws://127.0.0.1.evil.test",
-            "ws://127.0.0.1@evil.test",
-            "ws://10.0.0.1:7880",
-            "localhost",
-        ] {
+        for url in
+            ["wss://x.livekit.cloud", "ws://127.0.0.1.evil.test", "ws://10.0.0.1:7880", "localhost"]
+        {
             assert!(!is_loopback(url), "{url}");
         }
     }
@@ -103,13 +109,37 @@ mod tests {
             let key = keys.map(str::to_owned);
             external(url.to_owned(), key.clone(), key, yes).map_err(|f| (f.code, f.exit.code()))
         };
-        assert_eq!(
-            of("wss://x.livekit.cloud", Some("k"), false),
-            Err((ErrorCode::RemoteRefused, 5))
-        );
-        assert!(of("wss://x.livekit.cloud", Some("k"), true).is_ok());
-        assert_eq!(of("wss://x.livekit.cloud", None, true), Err((ErrorCode::Environment, 5)));
+        let remote = "ws://livekit.test";
+        assert_eq!(of(remote, Some("k"), false), Err((ErrorCode::RemoteRefused, 5)));
+        assert!(of(remote, Some("k"), true).is_ok());
+        assert_eq!(of(remote, None, true), Err((ErrorCode::Environment, 5)));
         assert!(of("ws://127.0.0.1:7880", None, false).is_ok());
         assert_eq!(of("x.livekit.cloud", None, true), Err((ErrorCode::Usage, 2)));
+    }
+
+    #[test]
+    fn tls_is_refused_before_anything_starts() {
+        for url in ["wss://x.livekit.cloud", "https://127.0.0.1:7880"] {
+            let key = || Some("k".to_owned());
+            let failure = external(url.to_owned(), key(), key(), true).expect_err("refused");
+            assert_eq!((failure.code, failure.exit.code()), (ErrorCode::Environment, 5), "{url}");
+            assert!(failure.message.contains("TLS"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_url_with_a_second_reading_is_refused_and_not_repeated() {
+        for url in [
+            "ws://canary:canary@127.0.0.1:7880",
+            "http://127.0.0.1:1@canary.test",
+            r"http://canary\@127.0.0.1",
+            r"ws://127.0.0.1\.canary.test",
+            "canary@",
+        ] {
+            let key = || Some("k".to_owned());
+            let failure = external(url.to_owned(), key(), key(), true).expect_err("refused");
+            assert_eq!((failure.code, failure.exit.code()), (ErrorCode::Usage, 2), "{url}");
+            assert!(!format!("{failure:?}").contains("canary"), "{failure:?}");
+        }
     }
 }
