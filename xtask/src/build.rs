@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use dialtone_child::Signal;
+use dialtone_child::process::{self, Process};
 use dialtone_harness::envelope::millis;
 use dialtone_harness::event::{Bus, Event};
 use dialtone_harness::failure::Failure;
@@ -12,9 +14,16 @@ use dialtone_harness::flow::Binaries;
 use dialtone_harness::interrupt::Interrupt;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::place;
+
+/// How long a build that is called off may take to end by itself.
+const GRACE: Duration = Duration::from_secs(1);
+/// How often it is looked whether it has.
+const POLL: Duration = Duration::from_millis(20);
+/// Rounds of killing: what forks while it is killed is caught in the next round.
+const ROUNDS: usize = 50;
 
 /// Why there are no binaries.
 pub enum NoBinaries {
@@ -43,10 +52,7 @@ pub async fn binaries(
             let began = Instant::now();
             let what = "workspace binaries".to_owned();
             bus.emit(Event::BuildStarted { what: what.clone() });
-            let built = tokio::select! {
-                built = build(quiet) => built?,
-                asked = interrupt.wait() => return Err(asked.failure().into()),
-            };
+            let built = build(quiet, interrupt).await?;
             let duration_ms = millis(began.elapsed());
             bus.emit(Event::BuildFinished { what, duration_ms });
             Ok(built)
@@ -68,7 +74,11 @@ fn found_in(dir: &Path) -> Result<Binaries, Failure> {
 }
 
 /// One call for everything, so that features are the same whatever is asked for.
-async fn build(quiet: bool) -> Result<Binaries, NoBinaries> {
+///
+/// A signal ends cargo with every compiler and linker below it before this returns, and so does a
+/// panic. SIGKILL of this process during the build does not: what holds children then is
+/// `supervise`, which is being built. The compilers end by themselves, with their work done.
+async fn build(quiet: bool, interrupt: &Interrupt) -> Result<Binaries, NoBinaries> {
     let root = place::root().ok_or_else(|| {
         Failure::environment("the workspace is not above the working directory")
             .hint("run this inside the repository, or give --bin-dir a folder of prebuilt binaries")
@@ -89,14 +99,36 @@ async fn build(quiet: bool) -> Result<Binaries, NoBinaries> {
         Failure::environment(format!("cargo cannot be run: {error}"))
             .hint("install Rust, or give --bin-dir a folder of prebuilt binaries")
     };
+    if HAS_GROUP {
+        #[cfg(unix)]
+        command.process_group(0);
+    }
     let mut cargo = command.spawn().map_err(cannot)?;
     let stdout = cargo.stdout.take().expect("stdout was just made a pipe");
+    let mut group = Group(cargo.id());
     let mut lines = BufReader::new(stdout).lines();
     let mut executables = BTreeMap::new();
-    while let Ok(Some(line)) = lines.next_line().await {
-        executables.extend(executable(&line));
-    }
-    let status = cargo.wait().await.map_err(cannot)?;
+    let run = async {
+        while let Ok(Some(line)) = lines.next_line().await {
+            executables.extend(executable(&line));
+        }
+        cargo.wait().await
+    };
+    let ended = tokio::select! {
+        ended = run => Ok(ended),
+        asked = interrupt.wait() => Err(asked),
+    };
+    let status = match ended {
+        Ok(status) => {
+            // Servers that compilers share may live on in the group; they are not ours to end.
+            group.0 = None;
+            status.map_err(cannot)?
+        }
+        Err(asked) => {
+            group.end(&mut cargo).await;
+            return Err(asked.failure().into());
+        }
+    };
     if !status.success() {
         let code = status.code().and_then(|code| u8::try_from(code).ok());
         return Err(NoBinaries::Build(code.unwrap_or(101)));
@@ -104,6 +136,59 @@ async fn build(quiet: bool) -> Result<Binaries, NoBinaries> {
     of(|name| executables.remove(name)).map_err(|name| {
         Failure::environment(format!("the workspace builds no binary `{name}`")).into()
     })
+}
+
+/// Only where processes can be listed can a group of its own be ended whole. Elsewhere cargo stays
+/// in ours, so that Ctrl-C reaches it and its compilers from the terminal.
+const HAS_GROUP: bool = cfg!(target_os = "linux");
+
+/// Cargo and what runs below it, by the process id of cargo. Killed when dropped.
+struct Group(Option<u32>);
+
+impl Group {
+    /// TERM, a grace, KILL, and a wait until nothing is left.
+    async fn end(&mut self, cargo: &mut Child) {
+        if !HAS_GROUP {
+            let _ = cargo.kill().await;
+            return;
+        }
+        for process in self.members() {
+            process.signal(Signal::Term);
+        }
+        let began = Instant::now();
+        while began.elapsed() < GRACE && !self.members().is_empty() {
+            tokio::time::sleep(POLL).await;
+        }
+        self.kill();
+        self.0 = None;
+        let _ = cargo.wait().await;
+    }
+
+    fn kill(&self) {
+        for _ in 0..ROUNDS {
+            let members = self.members();
+            if members.is_empty() {
+                return;
+            }
+            for process in members {
+                process.signal(Signal::Kill);
+            }
+            // What was killed needs a moment to leave the list.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn members(&self) -> Vec<Process> {
+        let Some(group) = self.0.filter(|_| HAS_GROUP) else { return Vec::new() };
+        let all = process::all().into_iter();
+        all.filter(|process| process.group == group && !process.zombie).collect()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }
 
 /// The binaries of the stack; the name of the first one that is not there.

@@ -251,6 +251,38 @@ fn a_signal_ends_a_run_in_order_with_a_partial_result() {
     }
 }
 
+/// The arguments of every process that has this text in them.
+#[cfg(target_os = "linux")]
+fn running_with(mark: &str) -> Vec<String> {
+    let processes = fs::read_dir("/proc").expect("listed").flatten();
+    let lines = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    lines.map(|line| text(&line)).filter(|line| line.contains(mark)).collect()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_signal_during_the_build_ends_cargo_and_its_compilers() {
+    for (signal, wanted) in [("INT", 130), ("TERM", 143), ("HUP", 143)] {
+        let bench = Bench::new();
+        let mark = bench.path("compiler").to_string_lossy().into_owned();
+        // One compiler ends when asked to, the other has to be killed.
+        bench.script("compiler", "while :; do sleep 0.1; done");
+        bench.script("compiler-deaf", "trap '' TERM; while :; do sleep 0.1; done");
+        let body = format!("'{mark}' & '{mark}-deaf' & wait");
+        let cargo = bench.script("cargo", &body);
+        let mut command = bench.command(&["batch:test", "--format", "json"]);
+        command.env("CARGO", cargo).stdout(Stdio::piped()).stderr(Stdio::null());
+        let child = command.spawn().expect("it runs");
+        wait_for(|| running_with(&mark).len() >= 2);
+        let pid = child.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status();
+        assert!(sent.is_ok_and(|status| status.success()));
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(running_with(&mark), Vec::<String>::new(), "left behind");
+        assert_eq!((code(&output), error_code(&document(&output))), (wanted, "interrupted"));
+    }
+}
+
 #[test]
 fn the_deadline_says_what_was_waited_for() {
     let bench = Bench::new();
