@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dialtone_contract::ErrorCode;
 use dialtone_harness::envelope::Envelope;
+use dialtone_harness::event::{Event, Stamped};
 use dialtone_harness::failure::Failure;
 use dialtone_harness::seed;
 use dialtone_harness::span::{self, Unit};
@@ -59,6 +60,7 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum BatchVerb {
     /// Same as `batch:test`.
+    #[command(after_help = EXIT_CODES)]
     Test(batch::Args),
 }
 
@@ -91,14 +93,20 @@ pub struct Output {
 #[command(next_help_heading = "Run")]
 pub struct Common {
     /// Seed of everything random; drawn and printed if absent.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = seed_value)]
     pub seed: Option<u64>,
     /// How long the stack may take to be ready; a bare number is seconds.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = seconds)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "30s",
+        allow_negative_numbers = true,
+        value_parser = seconds,
+    )]
     pub timeout: Duration,
     /// How long the whole run may take after the build; a bare number is seconds. Unless given:
     /// 10 minutes where time is scaled at least tenfold, else no limit.
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = seconds)]
     pub deadline: Option<Duration>,
     /// Keep the data of the stack in the run folder even if everything passed.
     #[arg(long)]
@@ -144,6 +152,10 @@ impl Output {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     span::parse(text, Unit::Seconds)
+}
+
+fn seed_value(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u64::MAX))
 }
 
 /// Why a command line is not run.
@@ -217,12 +229,7 @@ fn no_verb(noun: &str, verb: Option<&str>) -> String {
 
 /// The refusal, as a document too where JSON was asked for.
 fn refusal(words: &[String], text: String) -> Refusal {
-    let json = words
-        .iter()
-        .zip(words.iter().skip(1))
-        .any(|(flag, value)| flag == "--format" && matches!(value.as_str(), "json" | "jsonl"))
-        || words.iter().any(|w| matches!(w.as_str(), "--format=json" | "--format=jsonl"));
-    let document = json.then(|| {
+    let document = asked_format(words).map(|format| {
         let command = match (words.get(1).map(String::as_str), words.get(2).map(String::as_str)) {
             (Some("batch"), Some("test")) | (Some("batch-test"), _) => "batch:test",
             (Some(command), _) => command,
@@ -231,9 +238,26 @@ fn refusal(words: &[String], text: String) -> Refusal {
         let first = text.lines().next().unwrap_or_default();
         let message = first.strip_prefix("error: ").unwrap_or(first);
         let failure = Failure::new(ErrorCode::Usage, message);
-        Envelope::of_failure(command, &seed::run_id(), 0, &failure).to_json()
+        let envelope = Envelope::of_failure(command, &seed::run_id(), 0, &failure);
+        if format == Format::Json {
+            return envelope.to_json();
+        }
+        let event = Event::RunFinished { envelope: Box::new(envelope), folder: None };
+        Stamped { at_ms: 0.0, event }.to_line() + "\n"
     });
     Refusal { text, help: false, document }
+}
+
+/// Whether a document is asked for, and which, by a command line that cannot be read as a whole.
+fn asked_format(words: &[String]) -> Option<Format> {
+    let after = words.iter().zip(words.iter().skip(1));
+    let after = after.filter(|(flag, _)| *flag == "--format").map(|(_, value)| value.as_str());
+    let joined = words.iter().filter_map(|word| word.strip_prefix("--format="));
+    after.chain(joined).find_map(|value| match value {
+        "json" => Some(Format::Json),
+        "jsonl" => Some(Format::Jsonl),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

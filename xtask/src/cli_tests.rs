@@ -32,6 +32,10 @@ fn every_spelling_is_the_same_command() {
 #[test]
 fn help_of_every_command() {
     let mut text = refused(&["--help"]).text;
+    let spaced = refused(&["batch", "test", "--help"]).text;
+    let one = refused(&["batch:test", "--help"]).text;
+    let after_usage = |text: &str| text.split_once("Options:\n").map(|(_, rest)| rest.to_owned());
+    assert_eq!(after_usage(&spaced), after_usage(&one), "both spellings have the same help");
     for command in ["batch:test", "dev", "tidy"] {
         text.push_str(&format!("\n=== {command}\n{}", refused(&[command, "--help"]).text));
     }
@@ -68,6 +72,8 @@ fn a_wrong_command_line_is_a_document_too() {
         &["batch", "test", "--total", "x", "--format=jsonl"],
     ] {
         let document = refused(words).document.expect("a document");
+        let one_line = words.iter().any(|word| word.ends_with("jsonl"));
+        assert_eq!(document.lines().count() == 1, one_line, "{document}");
         let envelope: Envelope = serde_json::from_str(&document).expect("the envelope");
         assert_eq!((envelope.exit_code, envelope.command.as_str()), (2, "batch:test"));
         assert_eq!(envelope.error.map(|error| error.code), Some(ErrorCode::Usage));
@@ -86,4 +92,34 @@ fn flags_that_contradict_each_other_are_refused() {
     ] {
         assert!(!refused(words).help, "{words:?}");
     }
+}
+
+#[test]
+fn a_number_out_of_range_is_told_with_its_flag_and_the_range() {
+    let flags = [
+        ["--total", "-1"],
+        ["--total", "many"],
+        ["--fail-count", "-1"],
+        ["--stuck-count", "-5"],
+        ["--dropped-count", "1.5"],
+        ["--max-concurrent", "-1"],
+        ["--max-concurrent", "99999"],
+        ["--time-scale", "-1"],
+        ["--seed", "-1"],
+        ["--timeout", "-1"],
+    ];
+    let said = flags.map(|[flag, value]| refused(&["batch:test", flag, value]).text);
+    let said: Vec<_> = said.iter().filter_map(|text| text.lines().next()).collect();
+    insta::assert_snapshot!(said.join("\n"), @r"
+    error: invalid value '-1' for '--total <TOTAL>': expected a whole number from 1 to 1000000
+    error: invalid value 'many' for '--total <TOTAL>': expected a whole number from 1 to 1000000
+    error: invalid value '-1' for '--fail-count <N>': expected a whole number from 0 to 1000000
+    error: invalid value '-5' for '--stuck-count <N>': expected a whole number from 0 to 1000000
+    error: invalid value '1.5' for '--dropped-count <N>': expected a whole number from 0 to 1000000
+    error: invalid value '-1' for '--max-concurrent <N>': expected a whole number from 1 to 10000
+    error: invalid value '99999' for '--max-concurrent <N>': expected a whole number from 1 to 10000
+    error: invalid value '-1' for '--time-scale <max|N>': expected `max` or a whole number from 1 to 240
+    error: invalid value '-1' for '--seed <SEED>': expected a whole number from 0 to 18446744073709551615
+    error: invalid value '-1' for '--timeout <TIME>': `-1` must be above zero and under a year
+    ");
 }

@@ -27,29 +27,40 @@ const DEADLINE: Duration = Duration::from_secs(600);
 pub struct Args {
     /// Calls in all. Without any count below: 24 completed, 100 failed, 15 stuck, 10 dropped of
     /// 149, scaled to the total.
-    #[arg(long, default_value_t = u64::from(mix::TOTAL_DEFAULT))]
+    #[arg(
+        long,
+        default_value_t = u64::from(mix::TOTAL_DEFAULT),
+        allow_negative_numbers = true,
+        value_parser = total,
+    )]
     total: u64,
     /// Calls that fail. With any count given, those not given are 0.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     fail_count: Option<u64>,
     /// Calls whose agent joins, waits and leaves without ringing.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     stuck_count: Option<u64>,
     /// Calls whose agent joins and leaves at once.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     dropped_count: Option<u64>,
     /// Whether the counts are kept exactly, or every attempt draws with them as weights.
     #[arg(long, value_enum, default_value_t)]
     outcomes: Outcomes,
     /// Simulated seconds per second, 1 to 240; max = 240. With --livekit-url: 1 unless given.
-    #[arg(long, value_name = "max|N", value_parser = time_scale)]
+    #[arg(
+        long,
+        value_name = "max|N",
+        allow_negative_numbers = true,
+        value_parser = time_scale,
+    )]
     time_scale: Option<TimeScale>,
     /// Calls in flight at once.
     #[arg(
         long,
         value_name = "N",
         default_value_t = limits::MAX_CONCURRENT_DEFAULT,
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::MAX_CONCURRENT_MAX)),
+        allow_negative_numbers = true,
+        value_parser = max_concurrent,
     )]
     max_concurrent: u32,
     /// A LiveKit that is there already, ws:// or http://, instead of a simulated one
@@ -77,6 +88,24 @@ impl From<Outcomes> for OutcomeMode {
             Outcomes::Weighted => Self::Weighted,
         }
     }
+}
+
+/// A whole number in a range; clap names the flag, this the range.
+fn whole(text: &str, least: u32, most: u32) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("expected a whole number from {least} to {most}"))
+}
+
+fn total(text: &str) -> Result<u64, String> {
+    whole(text, 1, limits::ENTRIES_MAX).map(u64::from)
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    whole(text, 0, limits::ENTRIES_MAX).map(u64::from)
+}
+
+fn max_concurrent(text: &str) -> Result<u32, String> {
+    whole(text, 1, limits::MAX_CONCURRENT_MAX)
 }
 
 fn time_scale(text: &str) -> Result<TimeScale, String> {
