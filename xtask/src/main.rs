@@ -32,10 +32,7 @@ fn main() -> ExitCode {
     let ended = runtime.block_on(async { tokio::spawn(tasks::run(command)).await });
     let code = match ended {
         Ok(code) => ExitCode::from(code),
-        Err(_panicked) => {
-            runtime.block_on(session::after_panic());
-            ExitCode::from(101)
-        }
+        Err(panic) => ExitCode::from(runtime.block_on(session::after_panic(panic))),
     };
     // Reads that block, such as the one of a build's output, must not hold the exit back.
     runtime.shutdown_background();

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use dialtone_child::census;
+use dialtone_contract::{ErrorCode, ExitCode};
 use dialtone_harness::envelope::Envelope;
 use dialtone_harness::event::{Bus, Event, JsonDocument, JsonLines};
 use dialtone_harness::failure::Failure;
@@ -14,16 +15,26 @@ use dialtone_harness::printer::{Style, Terminal, Verbosity};
 use dialtone_harness::run::{Identity, Run};
 use dialtone_harness::run_dir::{self, RunDir};
 use dialtone_harness::{report, seed};
+use tokio::task::JoinError;
 
 use crate::cli::{Format, Output, Profile};
 use crate::ending::Ending;
 use crate::place;
 
-/// The run of this process, for the teardown after a panic.
-static RUN: OnceLock<String> = OnceLock::new();
+/// The run of this process, for the teardown and the result after a panic.
+static RUN: OnceLock<Running> = OnceLock::new();
 
 /// How long processes may take to be gone after a panic: their supervisors end them.
 const SETTLE: Duration = Duration::from_secs(3);
+
+/// What is needed of a session once its task is gone.
+struct Running {
+    command: &'static str,
+    run_id: String,
+    seed: u64,
+    bus: Bus,
+    ending: Ending,
+}
 
 /// A command that is going to have a run.
 pub struct Session {
@@ -46,10 +57,16 @@ impl Session {
             seed: seed.unwrap_or_else(seed::seed),
             again: String::new(),
         };
-        RUN.get_or_init(|| identity.run_id.clone());
         let bus = Bus::new();
         let ending = Ending::behind(&bus);
         consumers(&ending.prints, output);
+        RUN.get_or_init(|| Running {
+            command,
+            run_id: identity.run_id.clone(),
+            seed: identity.seed,
+            bus: bus.clone(),
+            ending: ending.clone(),
+        });
         let interrupt = Interrupt::listen(bus.clone(), identity.run_id.clone());
         Self {
             identity,
@@ -60,6 +77,15 @@ impl Session {
             folder: None,
             report_dir: output.report_dir.clone(),
             require: output.requires(),
+        }
+    }
+
+    /// Says which settings of the environment this version does not use.
+    pub fn warn_of_unused(&self) {
+        let name = "DATABASE_URL";
+        if std::env::var_os(name).is_some_and(|value| !value.is_empty()) {
+            let text = format!("{name} is ignored: this version runs on its embedded store");
+            self.bus.emit(Event::Warning { text });
         }
     }
 
@@ -96,7 +122,7 @@ impl Session {
         self.bus.emit(Event::failure(failure, None));
         let Identity { command, run_id, seed, .. } = &self.identity;
         let mut envelope = Envelope::of_failure(command, run_id, *seed, failure);
-        envelope.wall_s = (self.bus.elapsed().as_secs_f64() * 1e3).round() / 1e3;
+        envelope.wall_s = wall_s(&self.bus);
         self.ending.conclude(envelope, None)
     }
 
@@ -133,10 +159,62 @@ fn consumers(bus: &Bus, output: &Output) {
     }
 }
 
-/// Waits until a run that panicked has left nothing behind.
-pub async fn after_panic() {
-    let Some(run_id) = RUN.get() else { return };
-    if !census::wait_empty(run_id, SETTLE).await.is_empty() {
-        census::kill_all(run_id);
+fn wall_s(bus: &Bus) -> f64 {
+    (bus.elapsed().as_secs_f64() * 1e3).round() / 1e3
+}
+
+/// Waits until a run that panicked has left nothing behind, and tells its result; the exit code.
+pub async fn after_panic(panic: JoinError) -> u8 {
+    let Some(running) = RUN.get() else { return ExitCode::Environment.code() };
+    if !census::wait_empty(&running.run_id, SETTLE).await.is_empty() {
+        census::kill_all(&running.run_id);
+    }
+    running.panicked(&words(panic))
+}
+
+/// What was said in a panic.
+fn words(panic: JoinError) -> String {
+    let Ok(payload) = panic.try_into_panic() else { return "its task was cancelled".to_owned() };
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "no words".to_owned())
+}
+
+impl Running {
+    fn panicked(&self, words: &str) -> u8 {
+        let failure = Failure::new(ErrorCode::Internal, format!("the harness panicked: {words}"))
+            .exit(ExitCode::Environment)
+            .hint("this is a fault of xtask itself; its place stands in the panic on stderr");
+        self.bus.emit(Event::failure(&failure, None));
+        let mut envelope = Envelope::of_failure(self.command, &self.run_id, self.seed, &failure);
+        envelope.wall_s = wall_s(&self.bus);
+        self.ending.conclude(envelope, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dialtone_harness::run_dir::RESULT;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_has_a_result_of_its_own() {
+        let base = tempfile::tempdir().expect("a folder");
+        let dir = RunDir::create(base.path(), "a").expect("a run folder");
+        let bus = Bus::new();
+        let ending = Ending::behind(&bus);
+        report::attach(&ending.files, &dir, None).expect("attached");
+        let running =
+            Running { command: "batch:test", run_id: "a".to_owned(), seed: 7, bus, ending };
+        let ended: Result<(), _> = tokio::spawn(async { panic!("boom {}", 1) }).await;
+        let panic = ended.expect_err("it panicked");
+        assert_eq!(running.panicked(&words(panic)), 5);
+        let written = std::fs::read(dir.join(RESULT)).expect("written");
+        let envelope: Envelope = serde_json::from_slice(&written).expect("the document");
+        assert_eq!((envelope.exit_code, envelope.seed), (5, 7));
+        let error = envelope.error.expect("an error");
+        assert_eq!(error.code, ErrorCode::Internal);
+        assert!(error.message.ends_with("boom 1"), "{}", error.message);
     }
 }

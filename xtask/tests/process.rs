@@ -32,6 +32,7 @@ impl Bench {
             .args(args)
             .env("CARGO_TARGET_DIR", self.path("target"))
             .env_remove("LIVEKIT_URL")
+            .env_remove("DATABASE_URL")
             .env_remove("LIVEKIT_MOCK_MODE")
             .env_remove("HOME")
             .stdin(Stdio::null());
@@ -139,6 +140,21 @@ fn refusals_have_their_codes_and_one_document() {
 }
 
 #[test]
+fn a_database_that_is_not_used_is_said_without_its_url() {
+    let bench = Bench::new();
+    let nothing = bench.path("nothing");
+    for (url, lines) in [("postgres://u:canary@db/x", 1), ("", 0)] {
+        let mut command = bench.command(&["batch:test", "--format", "json", "--bin-dir"]);
+        let output = command.arg(&nothing).env("DATABASE_URL", url).output().expect("it runs");
+        let said = text(&output.stderr);
+        let told = said.lines().filter(|line| line.contains("DATABASE_URL is ignored"));
+        assert_eq!(told.count(), lines, "{said}");
+        assert!(!said.contains("canary"), "{said}");
+        document(&output);
+    }
+}
+
+#[test]
 fn a_target_folder_that_cannot_be_written_is_one_clear_line() {
     let bench = Bench::new();
     let binaries = bench.binaries("exit 0");
@@ -230,11 +246,16 @@ fn wait_for(what: impl Fn() -> bool) {
 
 #[test]
 fn a_signal_ends_a_run_in_order_with_a_partial_result() {
-    for (signal, wanted) in [("INT", 130), ("TERM", 143)] {
+    for (command, signal, wanted) in
+        [("batch:test", "INT", 130), ("batch:test", "TERM", 143), ("dev", "INT", 130)]
+    {
         let bench = Bench::new();
         let binaries = bench.binaries("echo here; exec sleep 600").to_string_lossy().into_owned();
-        let mut command =
-            bench.command(&["batch:test", "--format", "json", "--bin-dir", &binaries]);
+        let mut flags = vec![command, "--format", "json", "--bin-dir", &binaries];
+        if command == "dev" {
+            flags.extend(["--livekit-port", "0", "--api-port", "0"]);
+        }
+        let mut command = bench.command(&flags);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
         let runs = bench.path("target/xtask/runs");
         wait_for(|| {

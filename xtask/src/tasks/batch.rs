@@ -194,6 +194,7 @@ pub async fn run(args: &Args) -> u8 {
         max_concurrent: args.max_concurrent,
     };
     session.bus.emit(batch::opening(&session.identity, wanted.mix, &opening));
+    session.warn_of_unused();
     if let Err(failure) = session.prepare() {
         return session.refuse(&failure);
     }

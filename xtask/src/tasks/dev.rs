@@ -1,10 +1,14 @@
 //! `dev`.
 
+use dialtone_contract::ExitCode;
+use dialtone_harness::envelope::Envelope;
 use dialtone_harness::flow::Limits;
 use dialtone_harness::flow::dev::{self, Options};
+use dialtone_harness::interrupt::Asked;
 
 use crate::build::{self, NoBinaries};
 use crate::cli::Common;
+use crate::ending;
 use crate::session::Session;
 
 /// Flags of `dev`.
@@ -30,6 +34,7 @@ pub async fn run(args: &Args) -> u8 {
         args.livekit_port, args.api_port
     );
     session.bus.emit(dev::opening(&session.identity));
+    session.warn_of_unused();
     if let Err(failure) = session.prepare() {
         return session.refuse(&failure);
     }
@@ -55,6 +60,44 @@ pub async fn run(args: &Args) -> u8 {
         binaries,
     };
     let limits = Limits { interrupt: session.interrupt.clone(), deadline: common.deadline };
-    let envelope = dev::run(run, &options, limits).await;
+    let mut envelope = dev::run(run, &options, limits).await;
+    if let Some(asked) = session.interrupt.asked() {
+        interrupted(&mut envelope, asked);
+    }
     session.exit(envelope)
+}
+
+/// The signal decides the result, unless the stack had ended before it for a reason of its own.
+fn interrupted(envelope: &mut Envelope, asked: Asked) {
+    let own = [ExitCode::NotReady, ExitCode::Environment, ExitCode::Deadline];
+    if !own.iter().any(|exit| exit.code() == envelope.exit_code) {
+        ending::worsen(envelope, &asked.failure());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_decides_what_nothing_else_has() {
+        for signal in [ExitCode::Interrupted, ExitCode::Terminated] {
+            let asked = Asked { signal: "SIGINT", exit: signal };
+            for (exit, wanted) in [
+                (ExitCode::Passed, signal),
+                (ExitCode::Leaked, signal),
+                (signal, signal),
+                (ExitCode::NotReady, ExitCode::NotReady),
+                (ExitCode::Deadline, ExitCode::Deadline),
+            ] {
+                let mut envelope = Envelope::new(dev::COMMAND, "7f3a", 1);
+                envelope.set_exit(exit);
+                interrupted(&mut envelope, asked);
+                assert_eq!(
+                    (envelope.exit_code, envelope.verdict),
+                    (wanted.code(), wanted.verdict())
+                );
+            }
+        }
+    }
 }
