@@ -56,6 +56,8 @@ start() {
   pids+=($!)
 }
 
+# The server is on loopback: no proxy knows it.
+export no_proxy=127.0.0.1,localhost NO_PROXY=127.0.0.1,localhost
 rm -f "$work/address.json" "$work/job.txt"
 unset LIVEKIT_KEYS LIVEKIT_KEYS_FILE LIVEKIT_API_SECRET_FILE
 start livekit-dev env -u LIVEKIT_API_KEY -u LIVEKIT_API_SECRET \

@@ -59,6 +59,9 @@ pub struct Timings {
     pub backoff_first: Duration,
     /// Longest pause before connecting again.
     pub backoff_max: Duration,
+    /// A connection that was registered for so long begins the pauses anew; one that
+    /// was lost earlier makes the next pause longer, like one that failed.
+    pub backoff_reset: Duration,
 }
 
 impl Default for Timings {
@@ -72,6 +75,7 @@ impl Default for Timings {
             termination_grace: Duration::from_secs(15),
             backoff_first: Duration::from_millis(250),
             backoff_max: Duration::from_secs(10),
+            backoff_reset: Duration::from_secs(10),
         }
     }
 }

@@ -148,7 +148,9 @@ async fn work<H: JobHandler>(
     handler: &Arc<H>,
     rng: &mut Rng,
 ) -> Result<(), WorkerError> {
-    let mut failures = 0;
+    // Failures to register in a row, and how often the pause has doubled. The pause
+    // grows also where a server registers the worker and lets it go at once.
+    let (mut failures, mut doublings) = (0, 0);
     loop {
         let opened = tokio::select! {
             opened = Session::open(&life.options) => opened,
@@ -157,10 +159,16 @@ async fn work<H: JobHandler>(
         match opened {
             Ok(session) => {
                 failures = 0;
+                let since = Instant::now();
                 match session.run(life, handler).await {
                     End::Drained => return Ok(()),
                     End::Lost(reason) => tracing::warn!(%reason, "connection to LiveKit lost"),
                 }
+                doublings = if since.elapsed() >= life.options.timings.backoff_reset {
+                    0
+                } else {
+                    doublings + 1
+                };
                 life.jobs.forget_accepted();
                 if life.drain == Drain::No {
                     life.registration.send_replace(Registration::Connecting);
@@ -168,11 +176,12 @@ async fn work<H: JobHandler>(
             }
             Err(error) => {
                 failures += 1;
+                doublings += 1;
                 give_up(&life.options, failures, &error)?;
                 tracing::warn!(%error, failures, "failed to register with LiveKit");
             }
         }
-        let pause = backoff(&life.options, failures, rng);
+        let pause = backoff(&life.options, doublings, rng);
         if rest(life, pause).await {
             return Ok(());
         }
@@ -203,10 +212,10 @@ fn give_up(
 
 /// The pause before the next connection: doubling, half of it by chance, so that the
 /// workers of a restarted server do not come back all at once.
-fn backoff(options: &WorkerOptions, failures: u32, rng: &mut Rng) -> Duration {
+fn backoff(options: &WorkerOptions, doublings: u32, rng: &mut Rng) -> Duration {
     use rand::RngExt as _;
     let timings = &options.timings;
-    let doubled = timings.backoff_first.saturating_mul(1 << failures.min(16));
+    let doubled = timings.backoff_first.saturating_mul(1 << doublings.min(16));
     doubled.min(timings.backoff_max).mul_f64(rng.random_range(0.5..1.0))
 }
 

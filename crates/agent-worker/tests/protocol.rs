@@ -417,3 +417,17 @@ async fn a_silent_server_is_left_for_a_new_connection() {
     next.register().await;
     drop(silent);
 }
+
+#[tokio::test]
+async fn a_server_that_registers_and_closes_is_left_alone_for_longer_each_time() {
+    let first = Duration::from_millis(20);
+    let fixture = Fixture::start(|options| options.timings.backoff_first = first, true).await;
+    let begun = std::time::Instant::now();
+    for _ in 0..5 {
+        let mut connection = Connection::accept(&fixture.listener).await;
+        connection.register().await;
+    }
+    // Four pauses, at least half of each.
+    let least = first * (2 + 4 + 8 + 16) / 2;
+    assert!(begun.elapsed() >= least, "{:?}", begun.elapsed());
+}

@@ -1,12 +1,14 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::extract::{Request, State as Extract};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use futures_util::StreamExt as _;
+use futures_util::{Sink, Stream, StreamExt as _};
 use livekit_protocol as proto;
 use livekit_protocol::{server_message, worker_message};
 use prost::Message as _;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +19,7 @@ use crate::ids;
 use crate::launch::Launch;
 use crate::server::Shared;
 use crate::socket::{Socket, accept, asks_for_websocket, close, send};
-use crate::worker::WORKER_QUEUE;
+use crate::worker::{UNWRITTEN, WORKER_QUEUE};
 
 /// `GET /agent`: the worker socket (pkg/service/agentservice.go).
 pub(crate) async fn agent(Extract(server): Extract<Shared>, request: Request) -> Response {
@@ -32,7 +34,7 @@ pub(crate) async fn agent(Extract(server): Extract<Shared>, request: Request) ->
     }
     let shared = Shared::clone(&server);
     accept(&server, Request::from_parts(parts, body), |socket| async move {
-        Connection { server: shared, socket, json: false }.serve().await;
+        Connection { server: shared, socket, json: AtomicBool::new(false) }.serve().await;
     })
 }
 
@@ -40,8 +42,11 @@ struct Connection {
     server: Shared,
     socket: Socket,
     /// Whether the worker speaks protojson in text frames (wsprotocol.go).
-    json: bool,
+    json: AtomicBool,
 }
+
+/// What the socket gives.
+type Frame = Result<Message, tokio_tungstenite::tungstenite::Error>;
 
 /// Why a connection is over.
 enum End {
@@ -83,7 +88,7 @@ impl Connection {
     async fn registration(&mut self) -> Result<proto::RegisterWorkerRequest, End> {
         loop {
             let frame = self.socket.next().await;
-            match self.read(frame)? {
+            match message(frame, &self.json)? {
                 None | Some(worker_message::Message::Ping(_)) => {}
                 Some(worker_message::Message::Register(registered)) => return Ok(registered),
                 Some(_) => return Err(End::Close(CloseCode::Policy, "not registered")),
@@ -91,125 +96,150 @@ impl Connection {
         }
     }
 
+    /// Reads and writes side by side: a worker that waits for us to read before it reads
+    /// on must not be waited for.
     async fn work(
         &mut self,
         worker_id: &str,
-        mut messages: mpsc::Receiver<proto::ServerMessage>,
+        messages: mpsc::Receiver<proto::ServerMessage>,
         cut: CancellationToken,
     ) -> End {
-        let period = self.server.options.timings.worker_ping;
-        let mut pings = tokio::time::interval_at(Instant::now() + period, period);
-        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
-        let closing = self.server.closing.clone();
-        loop {
-            tokio::select! {
-                Some(message) = messages.recv() => {
-                    if !self.write(&message).await {
-                        return End::Gone;
-                    }
-                }
-                frame = self.socket.next() => {
-                    heard = Instant::now();
-                    match self.read(frame) {
-                        Ok(Some(message)) => {
-                            if let Err(end) = self.receive(worker_id, message).await {
-                                return end;
-                            }
-                        }
-                        Ok(None) => {}
-                        Err(end) => return end,
-                    }
-                }
-                _ = pings.tick() => {
-                    let silent = heard.elapsed() > period * 3;
-                    if silent || !send(&mut self.socket, Message::Ping(Vec::new().into())).await {
-                        return End::Gone;
-                    }
-                }
-                () = cut.cancelled() => return End::Close(CloseCode::Policy, "too slow"),
-                () = closing.cancelled() => return End::Close(CloseCode::Away, "server stops"),
-            }
+        let (server, json) = (&self.server, &self.json);
+        let (sink, stream) = (&mut self.socket).split();
+        tokio::select! {
+            () = write(server, worker_id, json, sink, messages) => End::Gone,
+            end = read(server, worker_id, json, stream) => end,
+            () = cut.cancelled() => End::Close(CloseCode::Policy, "too slow"),
+            () = server.closing.cancelled() => End::Close(CloseCode::Away, "server stops"),
         }
     }
+}
 
-    async fn receive(
-        &mut self,
-        worker_id: &str,
-        message: worker_message::Message,
-    ) -> Result<(), End> {
-        use worker_message::Message as M;
-        match message {
-            M::Register(_) => {
-                // A second registration changes the worker there too; ours does not need it.
-                tracing::debug!(worker.id = %worker_id, "second registration ignored");
-            }
-            M::Availability(answer) => self.server.state().answered(worker_id, answer),
-            M::UpdateWorker(update) => self.server.state().update_worker(worker_id, &update),
-            M::UpdateJob(update) => self.server.state().update_job(worker_id, &update),
-            M::Ping(ping) => {
-                let pong = server_message::Message::Pong(proto::WorkerPong {
-                    last_timestamp: ping.timestamp,
-                    timestamp: ids::now_ms(),
-                });
-                if !self.write(&proto::ServerMessage { message: Some(pong) }).await {
-                    return Err(End::Gone);
+/// Writes the worker's messages, and pings. Returns when the connection is lost.
+async fn write(
+    server: &Shared,
+    worker_id: &str,
+    json: &AtomicBool,
+    mut sink: impl Sink<Message> + Unpin,
+    mut messages: mpsc::Receiver<proto::ServerMessage>,
+) {
+    let mut pings = pings(server);
+    loop {
+        let frame = tokio::select! {
+            message = messages.recv() => {
+                let Some(message) = message else { return };
+                // Passed on the way down whenever offers were held back.
+                if messages.len() == UNWRITTEN / 2 {
+                    server.state().fill_worker(worker_id);
+                }
+                match frame(&message, json.load(Ordering::Relaxed)) {
+                    Some(frame) => frame,
+                    None => return,
                 }
             }
-            M::SimulateJob(request) => self.simulate(worker_id, request),
-            M::MigrateJob(request) => self.server.state().adopt(worker_id, &request.job_ids),
-        }
-        Ok(())
-    }
-
-    /// Offers a job that no dispatch asked for to the worker that wants one.
-    fn simulate(&self, worker_id: &str, request: proto::SimulateJobRequest) {
-        let launch = Launch {
-            job_type: request.r#type(),
-            room: request.room.unwrap_or_default().name,
-            participant: request.participant,
-            dispatch_id: String::new(),
-            agent_name: String::new(),
-            deployment: String::new(),
-            metadata: String::new(),
-            attributes: std::collections::HashMap::new(),
-            restart_policy: proto::JobRestartPolicy::JrpNever,
-            resuming: false,
-            only: Some(worker_id.to_owned()),
+            _ = pings.tick() => Message::Ping(Vec::new().into()),
         };
-        start(&self.server, vec![launch]);
-    }
-
-    /// A frame's message; none for a frame of the WebSocket protocol itself. What is no
-    /// worker message ends the connection.
-    fn read(
-        &mut self,
-        frame: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
-    ) -> Result<Option<worker_message::Message>, End> {
-        let message = match frame {
-            Some(Ok(Message::Binary(bytes))) => proto::WorkerMessage::decode(bytes).ok(),
-            Some(Ok(Message::Text(text))) => {
-                self.json = true;
-                serde_json::from_str(text.as_str()).ok()
-            }
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => return Ok(None),
-            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Gone),
-        };
-        match message.and_then(|message: proto::WorkerMessage| message.message) {
-            Some(message) => Ok(Some(message)),
-            None => Err(End::Close(CloseCode::Unsupported, "unknown message")),
+        if !send(&mut sink, frame).await {
+            return;
         }
     }
+}
 
-    async fn write(&mut self, message: &proto::ServerMessage) -> bool {
-        let frame = if self.json {
-            match serde_json::to_string(message) {
-                Ok(text) => Message::text(text),
-                Err(_) => return false,
-            }
-        } else {
-            Message::Binary(message.encode_to_vec().into())
+/// Reads what the worker says, until it is silent for too long.
+async fn read(
+    server: &Shared,
+    worker_id: &str,
+    json: &AtomicBool,
+    mut stream: impl Stream<Item = Frame> + Unpin,
+) -> End {
+    let silence = server.options.timings.worker_ping * 3;
+    loop {
+        let Ok(frame) = tokio::time::timeout(silence, stream.next()).await else {
+            return End::Gone;
         };
-        send(&mut self.socket, frame).await
+        match message(frame, json) {
+            Ok(Some(message)) => receive(server, worker_id, message),
+            Ok(None) => {}
+            Err(end) => return end,
+        }
+    }
+}
+
+fn pings(server: &Shared) -> Interval {
+    let period = server.options.timings.worker_ping;
+    let mut pings = tokio::time::interval_at(Instant::now() + period, period);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pings
+}
+
+fn receive(server: &Shared, worker_id: &str, message: worker_message::Message) {
+    use worker_message::Message as M;
+    match message {
+        M::Register(_) => {
+            // A second registration changes the worker there too; ours does not need it.
+            tracing::debug!(worker.id = %worker_id, "second registration ignored");
+        }
+        M::Availability(answer) => server.state().answered(worker_id, answer),
+        M::UpdateWorker(update) => server.state().update_worker(worker_id, &update),
+        M::UpdateJob(update) => server.state().update_job(worker_id, &update),
+        M::Ping(ping) => {
+            let pong = server_message::Message::Pong(proto::WorkerPong {
+                last_timestamp: ping.timestamp,
+                timestamp: ids::now_ms(),
+            });
+            if let Some(worker) = server.state().workers.get(worker_id) {
+                worker.send(pong);
+            }
+        }
+        M::SimulateJob(request) => simulate(server, worker_id, request),
+        M::MigrateJob(request) => server.state().adopt(worker_id, &request.job_ids),
+    }
+}
+
+/// Offers a job that no dispatch asked for to the worker that wants one.
+fn simulate(server: &Shared, worker_id: &str, request: proto::SimulateJobRequest) {
+    let launch = Launch {
+        job_type: request.r#type(),
+        room: request.room.unwrap_or_default().name,
+        participant: request.participant,
+        dispatch_id: String::new(),
+        agent_name: String::new(),
+        deployment: String::new(),
+        metadata: String::new(),
+        attributes: std::collections::HashMap::new(),
+        restart_policy: proto::JobRestartPolicy::JrpNever,
+        resuming: false,
+        only: Some(worker_id.to_owned()),
+    };
+    start(server, vec![launch]);
+}
+
+/// A frame's message; none for a frame of the WebSocket protocol itself. What is no
+/// worker message ends the connection.
+fn message(
+    frame: Option<Frame>,
+    json: &AtomicBool,
+) -> Result<Option<worker_message::Message>, End> {
+    let message = match frame {
+        Some(Ok(Message::Binary(bytes))) => proto::WorkerMessage::decode(bytes).ok(),
+        Some(Ok(Message::Text(text))) => {
+            json.store(true, Ordering::Relaxed);
+            serde_json::from_str(text.as_str()).ok()
+        }
+        Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => return Ok(None),
+        Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Gone),
+    };
+    match message.and_then(|message: proto::WorkerMessage| message.message) {
+        Some(message) => Ok(Some(message)),
+        None => Err(End::Close(CloseCode::Unsupported, "unknown message")),
+    }
+}
+
+/// The message as this worker reads it.
+fn frame(message: &proto::ServerMessage, json: bool) -> Option<Message> {
+    if json {
+        serde_json::to_string(message).ok().map(Message::text)
+    } else {
+        Some(Message::Binary(message.encode_to_vec().into()))
     }
 }

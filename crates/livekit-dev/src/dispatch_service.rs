@@ -88,7 +88,8 @@ fn delete(
     if let Some(shown) = &mut answer.state {
         shown.deleted_at = ids::now_ns();
     }
-    state.touch_capacity();
+    state.forget_unwanted();
+    state.touch();
     drop(state);
     let server = Shared::clone(&call.server);
     call.server.spawn(end_jobs(server, request.room.clone(), dispatch.jobs));

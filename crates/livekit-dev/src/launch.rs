@@ -1,12 +1,14 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use dialtone_auth::livekit::{Claims, VideoGrant};
 use livekit_protocol as proto;
 use livekit_protocol::server_message;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::server::Shared;
 use crate::state::State;
+use crate::waiting::{Kind, Seeker, Tried};
 use crate::worker::{Offer, WorkerJob};
 
 /// LiveKit's agent tokens are good for an hour (protocol/agent/token.go).
@@ -43,32 +45,45 @@ enum Outcome {
 
 /// Looks for a worker until the job has one or is dropped.
 pub(crate) async fn launch(server: Shared, launch: Launch) {
-    let mut tried = HashSet::new();
-    let mut capacity = server.capacity();
     let deadline = queue_deadline(&server, &launch);
+    let mut seeker = Seeker {
+        kind: Kind::of(&launch),
+        ticket: server.state().waiting.ticket(),
+        tried: Tried::new(),
+        queued: deadline.is_some(),
+        launch: Arc::new(launch),
+    };
+    let launch = Arc::clone(&seeker.launch);
     loop {
-        capacity.mark_unchanged();
-        let offer = server.state().offer(&launch, &tried);
-        let Some(offer) = offer else {
-            let waited = match deadline {
-                Some(_) if !server.state().wanted(&launch) => return,
-                Some(deadline) => {
-                    tokio::time::timeout_at(deadline, capacity.changed()).await.is_ok()
-                }
-                None => false,
-            };
-            if !waited {
-                return server.state().drop_launch(&launch, "no worker is available");
-            }
-            // Those who refused may have room now.
-            tried.clear();
-            continue;
+        if seeker.queued && !server.state().wanted(&launch) {
+            return;
+        }
+        let lined_up = server.state().line_up(&seeker);
+        let Some(mut offered) = lined_up else {
+            return server.state().drop_launch(&launch, "no worker is available");
         };
-        let worker_id = offer.worker_id.clone();
+        // Where nothing is queued a launch waits all the same for a worker whose
+        // messages are not written yet.
+        let until =
+            deadline.unwrap_or_else(|| Instant::now() + server.options.timings.availability);
+        let offer = match timeout_at(until, &mut offered).await {
+            Ok(offer) => offer.ok(),
+            Err(_) => {
+                let mut state = server.state();
+                if state.leave_line(&seeker) {
+                    return state.drop_launch(&launch, "no worker is available");
+                }
+                // Offered in this moment.
+                offered.try_recv().ok()
+            }
+        };
+        // Without an offer: nobody wants the job any more.
+        let Some(offer) = offer else { return };
+        let asked = (offer.worker_id.clone(), offer.freed);
         match settle(&server, &launch, offer).await {
             Outcome::Done => return,
             Outcome::Next => {
-                tried.insert(worker_id);
+                seeker.tried.insert(asked.0, asked.1);
             }
             Outcome::Dropped(reason) => return server.state().drop_launch(&launch, reason),
         }
@@ -85,7 +100,7 @@ fn queue_deadline(server: &Shared, launch: &Launch) -> Option<Instant> {
 }
 
 async fn settle(server: &Shared, launch: &Launch, offer: Offer) -> Outcome {
-    let Offer { worker_id, job, answer } = offer;
+    let Offer { worker_id, job, answer, .. } = offer;
     match timeout(server.options.timings.availability, answer).await {
         Ok(Ok(answer)) if answer.available => {
             if server.state().assign(launch, &worker_id, job, answer) {

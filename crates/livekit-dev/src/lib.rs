@@ -34,6 +34,7 @@ mod server;
 mod socket;
 mod state;
 mod twirp;
+mod waiting;
 mod webhook;
 mod worker;
 

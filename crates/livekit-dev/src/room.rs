@@ -172,7 +172,8 @@ impl State {
         if let Some(room) = self.rooms.remove(name) {
             self.webhooks.room("room_finished", &room.snapshot());
         }
-        self.touch_capacity();
+        self.forget_unwanted();
+        self.touch();
         true
     }
 

@@ -31,7 +31,6 @@ pub(crate) struct Server {
     pub(crate) options: Options,
     state: Mutex<State>,
     changed: watch::Receiver<u64>,
-    capacity: watch::Receiver<u64>,
     /// Fires when the server stops.
     pub(crate) closing: CancellationToken,
     tasks: TaskTracker,
@@ -46,11 +45,6 @@ impl Server {
     /// Wakes at every change of the state.
     pub(crate) fn changed(&self) -> watch::Receiver<u64> {
         self.changed.clone()
-    }
-
-    /// Wakes when a job that found no worker may look again.
-    pub(crate) fn capacity(&self) -> watch::Receiver<u64> {
-        self.capacity.clone()
     }
 
     /// Runs a task that is dropped when the server stops.
@@ -83,7 +77,6 @@ impl LivekitDev {
         let state = State::new(options.clone(), rng, webhooks);
         let server = Arc::new(Server {
             changed: state.changed.subscribe(),
-            capacity: state.capacity.subscribe(),
             options,
             state: Mutex::new(state),
             closing: CancellationToken::new(),
@@ -115,18 +108,25 @@ fn routes(server: &Shared) -> Router {
         .route("/rtc/v1", get(rtc_socket::rtc))
         .route("/rtc/validate", get(rtc_socket::validate))
         .route("/rtc/v1/validate", get(rtc_socket::validate))
+        .layer(from_fn(from_anywhere))
+        // Not LiveKit's, asks for no token, and is no page's business: outside the layer.
         .route("/dev/workers", get(workers))
         .with_state(Arc::clone(server));
     // The path is put right before it is routed, hence a router around the routes.
-    Router::new().fallback_service(routes).layer(from_fn(outside))
+    Router::new().fallback_service(routes).layer(from_fn(straight))
 }
 
-/// Browsers may call from anywhere, and `//` in a path is `/`, as in LiveKit.
-async fn outside(mut request: Request, next: Next) -> Response {
+/// `//` in a path is `/`, as in LiveKit.
+async fn straight(mut request: Request, next: Next) -> Response {
+    collapse_slashes(request.uri_mut());
+    next.run(request).await
+}
+
+/// Browsers may call from anywhere, as in LiveKit.
+async fn from_anywhere(request: Request, next: Next) -> Response {
     let mut response = if request.method() == Method::OPTIONS {
         StatusCode::NO_CONTENT.into_response()
     } else {
-        collapse_slashes(request.uri_mut());
         next.run(request).await
     };
     let headers = response.headers_mut();

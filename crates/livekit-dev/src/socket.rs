@@ -7,7 +7,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use futures_util::SinkExt as _;
+use futures_util::{Sink, SinkExt as _};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
@@ -74,8 +74,14 @@ where
 }
 
 /// Writes one message. `false` if the connection is lost.
-pub(crate) async fn send(socket: &mut Socket, message: Message) -> bool {
-    matches!(tokio::time::timeout(WRITE, socket.send(message)).await, Ok(Ok(())))
+pub(crate) async fn send(socket: &mut (impl Sink<Message> + Unpin), message: Message) -> bool {
+    match tokio::time::timeout(WRITE, socket.send(message)).await {
+        Ok(sent) => sent.is_ok(),
+        Err(_) => {
+            tracing::warn!("a peer does not read its messages: its connection ends");
+            false
+        }
+    }
 }
 
 /// Ends the connection with a close frame: without one, clients log a reset.

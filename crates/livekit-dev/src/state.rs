@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::ids;
 use crate::options::Options;
 use crate::room::Room;
+use crate::waiting::Waiting;
 use crate::webhook::Webhooks;
 use crate::worker::{Orphan, Worker, WorkerJob};
 
@@ -26,9 +27,8 @@ pub(crate) struct State {
     pub(crate) webhooks: Webhooks,
     /// Counts changes, for those who wait for one.
     pub(crate) changed: watch::Sender<u64>,
-    /// Counts the changes after which a job that found no worker may find one, or may
-    /// not want one any more.
-    pub(crate) capacity: watch::Sender<u64>,
+    /// Launches that wait for a worker.
+    pub(crate) waiting: Waiting,
 }
 
 impl State {
@@ -42,19 +42,13 @@ impl State {
             dispatches_dropped: 0,
             webhooks,
             changed: watch::Sender::new(0),
-            capacity: watch::Sender::new(0),
+            waiting: Waiting::default(),
         }
     }
 
     /// Wakes those who wait for a change.
     pub(crate) fn touch(&self) {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
-    }
-
-    /// Wakes those who wait for a worker, and those who wait for anything.
-    pub(crate) fn touch_capacity(&self) {
-        self.capacity.send_modify(|count| *count = count.wrapping_add(1));
-        self.touch();
     }
 
     pub(crate) fn id(&mut self, prefix: &str) -> String {
@@ -113,7 +107,10 @@ impl State {
             Some(job) => self.note_job(&job, status, &update.error),
             None => tracing::debug!(job.id = %update.job_id, "report on an unknown job"),
         }
-        self.touch_capacity();
+        self.touch();
+        if ended {
+            self.freed(worker_id);
+        }
     }
 
     /// Ends the job of an agent whose participant has left its room

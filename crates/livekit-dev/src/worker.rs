@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use livekit_protocol as proto;
 use livekit_protocol::server_message;
@@ -9,10 +9,21 @@ use tokio_util::sync::CancellationToken;
 use crate::ids;
 use crate::launch::Launch;
 use crate::state::State;
+use crate::waiting::Seeker;
 
-/// Messages that may wait for one worker. A worker that does not read for longer than
-/// this many is cut off.
-pub(crate) const WORKER_QUEUE: usize = 256;
+/// Messages that may wait for one worker. Offers wait elsewhere while some are unwritten,
+/// and the rest is a few messages for each of its jobs: this is far more than the
+/// 100 000 jobs of the largest worker can come to, a ceiling on memory. A worker that
+/// does not read is cut off by its connection, when a write takes too long.
+pub(crate) const WORKER_QUEUE: usize = 1 << 20;
+
+/// With so many messages unwritten a worker is offered nothing more for now.
+pub(crate) const UNWRITTEN: usize = 256;
+
+/// Unanswered offers of queued dispatches that a worker may have. The number falls
+/// when it refuses and rises when it accepts: a queue would go on asking a worker that
+/// has room for one.
+const OFFERS: std::ops::RangeInclusive<usize> = 4..=64;
 
 /// Weight of a worker that calls itself available at full load. The open-source server
 /// gives it none, and a busy machine with one worker would never work a job.
@@ -33,6 +44,10 @@ pub(crate) struct Worker {
     pub(crate) offered: u64,
     pub(crate) accepted: u64,
     pub(crate) unanswered: u64,
+    /// How many offers of queued dispatches it may have to answer.
+    pub(crate) window: usize,
+    /// Counts the changes after which it may take a job that it refused.
+    pub(crate) freed: u64,
 }
 
 /// A job on a worker.
@@ -53,12 +68,14 @@ pub(crate) struct Orphan {
 /// An offer that was made.
 pub(crate) struct Offer {
     pub(crate) worker_id: String,
+    /// The worker's `freed` when it was asked.
+    pub(crate) freed: u64,
     pub(crate) job: proto::Job,
     pub(crate) answer: oneshot::Receiver<proto::AvailabilityResponse>,
 }
 
 impl Worker {
-    /// Queues a message; a worker whose queue is full is cut off.
+    /// Queues a message.
     pub(crate) fn send(&self, message: server_message::Message) {
         if self.out.try_send(proto::ServerMessage { message: Some(message) }).is_err() {
             tracing::warn!(worker.id = %self.id, "worker does not read its messages: cut off");
@@ -66,17 +83,10 @@ impl Worker {
         }
     }
 
-    /// Whether the worker is one for such jobs (pkg/agent: workers are grouped by agent
-    /// name, namespace, job type and deployment).
-    fn serves(&self, launch: &Launch) -> bool {
-        match &launch.only {
-            Some(worker_id) => self.id == *worker_id,
-            None => {
-                self.registered.agent_name == launch.agent_name
-                    && self.registered.r#type() == launch.job_type
-                    && self.registered.deployment == launch.deployment
-            }
-        }
+    /// Whether another offer may be made now.
+    pub(crate) fn has_room(&self, queued: bool) -> bool {
+        self.out.max_capacity() - self.out.capacity() < UNWRITTEN
+            && (!queued || self.offers.len() < self.window)
     }
 }
 
@@ -102,6 +112,8 @@ impl State {
             offered: 0,
             accepted: 0,
             unanswered: 0,
+            window: *OFFERS.end(),
+            freed: 0,
         };
         let server_info = proto::ServerInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -118,7 +130,8 @@ impl State {
             ..Default::default()
         }));
         self.workers.insert(id.clone(), worker);
-        self.touch_capacity();
+        self.touch();
+        self.fill_worker(&id);
         id
     }
 
@@ -126,11 +139,14 @@ impl State {
     pub(crate) fn update_worker(&mut self, worker_id: &str, update: &proto::UpdateWorkerStatus) {
         let Some(worker) = self.workers.get_mut(worker_id) else { return };
         let status = if update.status.is_some() { update.status() } else { worker.status };
-        let freed = worker.status != status || update.load < worker.load;
+        let available = proto::WorkerStatus::WsAvailable;
+        let freed =
+            (worker.status != available && status == available) || update.load < worker.load;
         worker.status = status;
         worker.load = if update.load.is_finite() { update.load } else { 1.0 };
+        self.touch();
         if freed {
-            self.touch_capacity();
+            self.freed(worker_id);
         }
     }
 
@@ -142,36 +158,37 @@ impl State {
         })
     }
 
-    /// Offers the job to one of the workers that were not tried yet, chosen at random
-    /// with the free share of each as its weight.
-    pub(crate) fn offer(&mut self, launch: &Launch, tried: &HashSet<String>) -> Option<Offer> {
-        let weights: Vec<(String, f32)> = self
+    /// One of the workers that the launch may be offered to now, chosen at random with
+    /// the free share of each as its weight.
+    pub(crate) fn choose(&mut self, seeker: &Seeker) -> Option<String> {
+        let weights: Vec<(&str, f32)> = self
             .workers
             .values()
-            .filter(|worker| worker.serves(launch) && !tried.contains(&worker.id))
-            .filter(|worker| {
-                // A simulated job goes to the worker that asked for it in any case.
-                worker.status == proto::WorkerStatus::WsAvailable || launch.only.is_some()
-            })
-            .map(|worker| (worker.id.clone(), (1.0 - worker.load).max(LEAST_WEIGHT)))
+            .filter(|worker| seeker.may_ask(worker) && worker.has_room(seeker.queued))
+            .map(|worker| (worker.id.as_str(), (1.0 - worker.load).max(LEAST_WEIGHT)))
             .collect();
+        let last = weights.last()?;
         let total: f32 = weights.iter().map(|(_, weight)| weight).sum();
         let mut point = self.rng.random_range(0.0..1.0) * total;
         let chosen = weights.iter().find(|(_, weight)| {
             point -= weight;
             point < 0.0
         });
-        let worker_id = chosen.or(weights.last()).map(|(id, _)| id.clone())?;
-        let job = self.new_job(launch, &worker_id);
+        Some(chosen.unwrap_or(last).0.to_owned())
+    }
+
+    /// Offers the job to the worker.
+    pub(crate) fn offer(&mut self, launch: &Launch, worker_id: &str) -> Option<Offer> {
+        let job = self.new_job(launch, worker_id);
         let (sender, answer) = oneshot::channel();
-        let worker = self.workers.get_mut(&worker_id)?;
+        let worker = self.workers.get_mut(worker_id)?;
         worker.offered += 1;
         worker.offers.insert(job.id.clone(), sender);
         worker.send(server_message::Message::Availability(proto::AvailabilityRequest {
             job: Some(job.clone()),
             resuming: launch.resuming,
         }));
-        Some(Offer { worker_id, job, answer })
+        Some(Offer { worker_id: worker_id.to_owned(), freed: worker.freed, job, answer })
     }
 
     fn new_job(&mut self, launch: &Launch, worker_id: &str) -> proto::Job {
@@ -205,9 +222,13 @@ impl State {
             Some(sender) => {
                 if answer.available {
                     worker.accepted += 1;
+                    worker.window = (worker.window + 1).min(*OFFERS.end());
+                } else {
+                    worker.window = (worker.window / 2).max(*OFFERS.start());
                 }
                 // The launch may have been given up in between.
                 let _ = sender.send(answer);
+                self.fill_worker(worker_id);
             }
             None => tracing::debug!(job.id = %answer.job_id, "answer that nobody waits for"),
         }
@@ -218,7 +239,9 @@ impl State {
         if let Some(worker) = self.workers.get_mut(worker_id) {
             worker.offers.remove(job_id);
             worker.unanswered += 1;
+            worker.window = (worker.window / 2).max(*OFFERS.start());
         }
+        self.fill_worker(worker_id);
     }
 
     /// Removes a worker. Its jobs become orphans where the options say so; else, as in

@@ -1,12 +1,13 @@
 //! Who may call what, and how refusals look.
 
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
 use dialtone_auth::Secret;
 use dialtone_auth::livekit::{ApiKey, Claims, VideoGrant};
 use dialtone_livekit_dev::Mode;
 use serde_json::Value;
 
-use crate::support::{Post, Server, admin, create, join, token};
+use crate::support::{LIST_ROOMS, Post, Server, admin, create, exchange, join, token};
 use crate::wire::open;
 
 const PROTOBUF: &str = "application/protobuf";
@@ -137,4 +138,26 @@ async fn what_is_not_there_says_so_in_json() {
     assert_eq!(post(create, JSON, &large).await, code(400, "invalid_argument"));
     let (status, _) = server.get(create).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn pages_may_call_livekit_but_not_look_at_the_workers() {
+    let server = Server::start(Mode::Oss).await;
+    let shared = |method: &'static str, path: &'static str| {
+        let uri = format!("http://{}{path}", server.address);
+        let request = Request::builder().method(method).uri(uri).body(Body::empty());
+        async move {
+            let response = exchange(request.expect("a request")).await;
+            response.headers().contains_key("Access-Control-Allow-Origin")
+        }
+    };
+    for path in [LIST_ROOMS, "/rtc/validate", "//rtc/validate", "/nothing"] {
+        assert!(shared("POST", path).await, "{path}");
+        assert!(shared("OPTIONS", path).await, "{path}");
+    }
+    for path in ["/dev/workers", "//dev//workers", "/dev/workers?x=1"] {
+        for method in ["GET", "OPTIONS", "POST"] {
+            assert!(!shared(method, path).await, "{method} {path}");
+        }
+    }
 }

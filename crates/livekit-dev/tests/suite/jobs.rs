@@ -1,10 +1,11 @@
 //! From a dispatch to the end of its job.
 
-use dialtone_livekit_dev::Mode;
+use dialtone_agent_worker::{JobContext, JobHandler, JobResult};
+use dialtone_livekit_dev::{Mode, Workers};
 use livekit_protocol as proto;
 use proto::participant_info::{Kind, State};
 
-use crate::support::{Server, Step, Steps, soon};
+use crate::support::{CREATE_ROOM, Running, Server, Step, Steps, create, soon};
 
 #[tokio::test]
 async fn a_dispatch_becomes_a_job_that_joins_and_leaves_its_room() {
@@ -39,7 +40,7 @@ async fn a_dispatch_becomes_a_job_that_joins_and_leaves_its_room() {
     release.cancel();
     let (step, _) = soon("the leave", steps.recv()).await.expect("a step");
     assert_eq!(step, Step::Left(job.job_id));
-    let idle = |w: &dialtone_livekit_dev::Workers| w.workers.iter().all(|w| w.job_count == 0);
+    let idle = |w: &Workers| w.workers.iter().all(|w| w.job_count == 0);
     soon("the end of the job", server.handle.wait_for(idle)).await;
     assert_eq!(server.participants("room-1").await, Vec::new());
 }
@@ -60,7 +61,7 @@ async fn two_hundred_jobs_at_once_leave_nothing_behind() {
         joined += usize::from(matches!(step, Step::Joined(_)));
     }
     release.cancel();
-    let idle = |now: &dialtone_livekit_dev::Workers| {
+    let idle = |now: &Workers| {
         now.workers.iter().all(|worker| worker.job_count == 0 && worker.status == "WS_AVAILABLE")
     };
     let now = soon("the end of the jobs", server.handle.wait_for(idle)).await;
@@ -69,4 +70,66 @@ async fn two_hundred_jobs_at_once_leave_nothing_behind() {
     assert_eq!(server.participants("room-7").await, Vec::new());
     worker.shutdown.cancel();
     soon("the drain", worker.task).await.expect("no panic").expect("a good end");
+}
+
+/// A burst that is larger than all queues of messages, and a worker that takes its time
+/// over nothing.
+const BURST: usize = 1500;
+
+struct Brief;
+
+impl JobHandler for Brief {
+    async fn run(&self, _: JobContext) -> JobResult {
+        Ok(())
+    }
+}
+
+async fn burst(server: &Server) {
+    for index in 0..BURST {
+        server.dispatch(&format!("room-{index}"), "caller").await;
+    }
+}
+
+/// Waits until the one worker has run the burst, over its first connection.
+async fn all_run(server: &Server, worker: Running) {
+    let id = worker.worker_id.as_str();
+    let done = |now: &Workers| {
+        now.dispatches_dropped > 0
+            || now.workers.iter().any(|worker| {
+                worker.worker_id != id
+                    || (worker.jobs_accepted == BURST as u64 && worker.job_count == 0)
+            })
+    };
+    let now = soon("the end of the jobs", server.handle.wait_for(done)).await;
+    assert_eq!(now.dispatches_dropped, 0);
+    assert_eq!(now.workers[0].worker_id, worker.worker_id, "it registered again");
+    assert_eq!(now.workers[0].jobs_accepted, BURST as u64);
+    assert_eq!(now.workers[0].jobs_unanswered, 0);
+    assert!(now.workers[0].jobs_offered < 10 * BURST as u64, "{now:?}");
+    worker.shutdown.cancel();
+    soon("the drain", worker.task).await.expect("no panic").expect("a good end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_queue_is_worked_off_by_a_worker_that_comes_late() {
+    let server = Server::start(Mode::Queue).await;
+    burst(&server).await;
+    let worker = server.worker("caller", 50, Brief).await;
+    all_run(&server, worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_without_a_queue_is_no_reason_to_drop_jobs_or_the_worker() {
+    let server = Server::start(Mode::Oss).await;
+    let worker = server.worker("caller", 2000, Brief).await;
+    // At once: all dispatches of a room's configuration.
+    let agents = (0..BURST)
+        .map(|_| proto::RoomAgentDispatch { agent_name: "caller".into(), ..Default::default() });
+    let request = proto::CreateRoomRequest {
+        name: "r".into(),
+        agents: agents.collect(),
+        ..Default::default()
+    };
+    let _: proto::Room = server.call(create(), CREATE_ROOM, request).await.expect("a room");
+    all_run(&server, worker).await;
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{Request, StatusCode};
+use axum::http::{Request, Response, StatusCode};
 use dialtone_agent_worker::{
     JobContext, JobHandler, JobResult, Registration, Worker, WorkerOptions,
 };
 use dialtone_auth::livekit::{ApiKey, Claims, VideoGrant};
 use dialtone_livekit_dev::{Handle, LivekitDev, Mode, Options};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use livekit_protocol as proto;
@@ -152,11 +153,15 @@ impl Server {
 
 async fn send(request: Request<Body>) -> (StatusCode, Bytes) {
     use http_body_util::BodyExt as _;
-    let client = Client::builder(TokioExecutor::new()).build_http();
-    let response = soon("an answer", client.request(request)).await.expect("an answer");
+    let response = exchange(request).await;
     let status = response.status();
     let body = response.into_body().collect().await.expect("a body").to_bytes();
     (status, body)
+}
+
+pub async fn exchange(request: Request<Body>) -> Response<Incoming> {
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    soon("an answer", client.request(request)).await.expect("an answer")
 }
 
 pub const CREATE_ROOM: &str = "/twirp/livekit.RoomService/CreateRoom";
