@@ -42,6 +42,7 @@ const RULES: &[Rule] = &[
     Rule { name: "printing", check: sources::printing },
     Rule { name: "test_sleeps", check: sources::test_sleeps },
     Rule { name: "machine_paths", check: sources::machine_paths },
+    Rule { name: "placeholders", check: sources::placeholders },
     Rule { name: "ceilings", check: ceilings::check },
 ];
 
@@ -55,6 +56,7 @@ const CHECKS: &[&str] = &[
     "printing",
     "test_sleeps",
     "machine_paths",
+    "placeholders",
     "ceilings",
 ];
 

@@ -116,6 +116,27 @@ pub fn machine_paths(workspace: &Workspace) -> Answer {
     Ok((format!("{} files", workspace.files.len()), violations))
 }
 
+/// Nothing that a document shall show is still to be filled in.
+pub fn placeholders(workspace: &Workspace) -> Answer {
+    let documents = || workspace.files.iter().filter(|file| file.path.ends_with(".md"));
+    let violations = documents()
+        .flat_map(|file| {
+            file.text.lines().zip(1..).filter_map(|(line, number)| {
+                let word = placeholder(line)?;
+                Some(format!("{}:{number}: `@{word}@` is not filled in", file.path))
+            })
+        })
+        .collect();
+    Ok((format!("{} documents", documents().count()), violations))
+}
+
+/// The first word in capitals between two `@`.
+fn placeholder(line: &str) -> Option<&str> {
+    let capitals = |c: char| c.is_ascii_uppercase() || c == '_';
+    let words = line.match_indices('@').filter_map(|(at, _)| line[at + 1..].split_once('@'));
+    words.map(|(word, _)| word).find(|word| !word.is_empty() && word.chars().all(capitals))
+}
+
 fn listed(list: &[(&str, &str)], path: &str) -> bool {
     list.iter().any(|(known, _)| *known == path)
 }
@@ -181,6 +202,14 @@ mod tests {
         assert!(absolute(&format!("cd {}me", MACHINE[0]), MACHINE[0]));
         assert!(!absolute(&format!("https://example.org{}me", MACHINE[0]), MACHINE[0]));
         assert!(!absolute(&format!("docs{}x", MACHINE[3]), MACHINE[3]));
+    }
+
+    #[test]
+    fn a_placeholder_is_told_from_an_address() {
+        assert_eq!(placeholder("a@b.test, then @TWO_WORDS@."), Some("TWO_WORDS"));
+        for line in ["a@b.test", "@@", "@Mixed@", "@ONE", "A@B and C@D"] {
+            assert_eq!(placeholder(line), None, "{line}");
+        }
     }
 
     #[test]

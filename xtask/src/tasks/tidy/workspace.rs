@@ -11,7 +11,8 @@ use serde::Deserialize;
 const FOREIGN: &[&str] = &["target", "node_modules", "__pycache__", ".git", ".venv"];
 
 /// Endings of the files that the rules read.
-const TEXT: &[&str] = &["rs", "toml", "md", "sh", "yml", "yaml", "sql", "json", "js", "py", "html"];
+const TEXT: &[&str] =
+    &["rs", "toml", "md", "sh", "yml", "yaml", "sql", "json", "js", "mjs", "py", "html", "svg"];
 
 /// The workspace.
 pub struct Workspace {
@@ -133,12 +134,39 @@ fn collect(root: &Path, dir: &Path, files: &mut Vec<File>) {
             }
             continue;
         }
-        let known = path.extension().and_then(|e| e.to_str()).is_some_and(|e| TEXT.contains(&e));
+        let ending = path.extension().map(|ending| ending.to_str().unwrap_or_default());
         if kind.is_file()
-            && known
+            && ending.is_none_or(|ending| TEXT.contains(&ending))
             && let Ok(text) = fs::read_to_string(&path)
+            // Without an ending it is a script, such as `.ci/run`, or none of ours.
+            && (ending.is_some() || text.starts_with("#!"))
         {
             files.push(File { path: relative(root, &path), text });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_and_pictures_are_read_too() {
+        let root = tempfile::tempdir().expect("a folder");
+        fs::create_dir(root.path().join(".ci")).expect("writable");
+        for (path, text) in [
+            (".ci/run", "#!/bin/sh"),
+            (".ci/notes", "no script"),
+            ("a.svg", "<svg/>"),
+            ("b.mjs", ""),
+            ("c.png", ""),
+        ] {
+            fs::write(root.path().join(path), text).expect("writable");
+        }
+        let mut files = Vec::new();
+        collect(root.path(), root.path(), &mut files);
+        let mut paths: Vec<_> = files.into_iter().map(|file| file.path).collect();
+        paths.sort_unstable();
+        assert_eq!(paths, [".ci/run", "a.svg", "b.mjs"]);
     }
 }
