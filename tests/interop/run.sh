@@ -56,7 +56,9 @@ start() {
   pids+=($!)
 }
 
-# The server is on loopback: no proxy knows it.
+# From here on all is on loopback, which no proxy knows. The Python worker reads the
+# proxies' variables and not no_proxy.
+unset http_proxy HTTP_PROXY https_proxy HTTPS_PROXY all_proxy ALL_PROXY
 export no_proxy=127.0.0.1,localhost NO_PROXY=127.0.0.1,localhost
 rm -f "$work/address.json" "$work/job.txt"
 unset LIVEKIT_KEYS LIVEKIT_KEYS_FILE LIVEKIT_API_SECRET_FILE
