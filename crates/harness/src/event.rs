@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::envelope::{Check, Envelope, millis};
 use crate::failure::Failure;
+use crate::outlet::{LAST_WORDS, Outlet};
 
 /// Something that happened in a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -216,6 +217,9 @@ pub trait Consumer: Send {
 }
 
 /// Passes events to every consumer, in order. Cloning is cheap.
+///
+/// The consumers that somebody reads while the run goes on have a thread each, and whoever emits
+/// does not wait for them; the files of the run are written at once.
 #[derive(Clone)]
 pub struct Bus {
     started: Instant,
@@ -223,32 +227,41 @@ pub struct Bus {
 }
 
 struct Shared {
-    consumers: Vec<(String, Box<dyn Consumer>)>,
+    outlets: Vec<Outlet>,
+    files: Vec<(String, Box<dyn Consumer>)>,
+    /// The run is over: what is still said may be the last words of the process.
+    over: bool,
     /// What happened before the files of the run could be made; `None` once they are.
-    before: Option<Vec<Stamped>>,
+    before: Option<Vec<Arc<Stamped>>>,
     lost: Vec<String>,
 }
 
 impl Bus {
     /// A stream that begins now.
     pub fn new() -> Self {
-        let shared = Shared { consumers: Vec::new(), before: Some(Vec::new()), lost: Vec::new() };
+        let shared = Shared {
+            outlets: Vec::new(),
+            files: Vec::new(),
+            over: false,
+            before: Some(Vec::new()),
+            lost: Vec::new(),
+        };
         Self { started: Instant::now(), shared: Arc::new(Mutex::new(shared)) }
     }
 
-    /// Adds a consumer; `name` is for the message when it cannot write.
+    /// Adds a consumer that prints; `name` is for the message when it cannot write.
     pub fn add(&self, name: &str, consumer: impl Consumer + 'static) {
-        self.lock().consumers.push((name.to_owned(), Box::new(consumer)));
+        self.lock().outlets.push(Outlet::new(name, consumer));
     }
 
-    /// Adds the last consumers, who get to know what happened before they came. Nothing is kept
+    /// Adds the files of a run, which get to know what happened before they came. Nothing is kept
     /// for anyone after them.
     pub fn add_late(&self, late: Vec<(String, Box<dyn Consumer>)>) {
         let mut shared = self.lock();
         let before = shared.before.take().unwrap_or_default();
         for (name, mut consumer) in late {
             match before.iter().try_for_each(|event| consumer.take(event)) {
-                Ok(()) => shared.consumers.push((name, consumer)),
+                Ok(()) => shared.files.push((name, consumer)),
                 Err(error) => shared.lost.push(format!("{name}: {error}")),
             }
         }
@@ -260,12 +273,14 @@ impl Bus {
     }
 
     /// Tells everyone. A consumer that fails is dropped, and [`Bus::lost`] says so: a closed
-    /// terminal must not end a run.
+    /// terminal must not end a run, and one that has stalled must not hold it up.
     pub fn emit(&self, event: Event) {
-        let stamped = Stamped { at_ms: millis(self.elapsed()), event };
         let mut shared = self.lock();
-        let Shared { consumers, before, lost } = &mut *shared;
-        consumers.retain_mut(|(name, consumer)| match consumer.take(&stamped) {
+        // Stamped under the lock, so that times never run backwards in a file.
+        let stamped = Arc::new(Stamped { at_ms: millis(self.elapsed()), event });
+        let Shared { outlets, files, over, before, lost } = &mut *shared;
+        outlets.iter().for_each(|outlet| outlet.put(&stamped));
+        files.retain_mut(|(name, consumer)| match consumer.take(&stamped) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => false,
             Err(error) => {
@@ -273,14 +288,31 @@ impl Bus {
                 false
             }
         });
+        *over |= matches!(stamped.event, Event::RunFinished { .. });
+        // A build prints on the same terminal, past this stream.
+        let flush = *over || matches!(stamped.event, Event::BuildStarted { .. });
         if let Some(before) = before {
             before.push(stamped);
         }
+        drop(shared);
+        if flush {
+            self.flush();
+        }
+    }
+
+    /// Waits until all is printed, but not for long.
+    pub fn flush(&self) {
+        let deadline = Instant::now() + LAST_WORDS;
+        let outlets = self.lock().outlets.clone();
+        outlets.iter().for_each(|outlet| outlet.drain(deadline));
     }
 
     /// What could not be written. A reader that has gone away is no loss.
     pub fn lost(&self) -> Vec<String> {
-        self.lock().lost.clone()
+        self.flush();
+        let shared = self.lock();
+        let unread = shared.outlets.iter().filter_map(Outlet::lost);
+        shared.lost.iter().cloned().chain(unread).collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {

@@ -26,7 +26,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    const INT: Self = Self { signal: "SIGINT", exit: ExitCode::Interrupted };
+    pub(crate) const INT: Self = Self { signal: "SIGINT", exit: ExitCode::Interrupted };
     #[cfg(unix)]
     const TERM: Self = Self { signal: "SIGTERM", exit: ExitCode::Terminated };
     #[cfg(unix)]
@@ -48,8 +48,9 @@ impl Interrupt {
         let mut signals = Signals::new();
         tokio::spawn(async move {
             let first = signals.next().await;
-            bus.emit(Event::Interrupting { signal: first.signal.to_owned() });
+            // Before anything is said: whatever becomes of the words, the run shall end.
             sender.send_replace(Some(first));
+            bus.emit(Event::Interrupting { signal: first.signal.to_owned() });
             signals.next().await;
             let _ = tokio::task::spawn_blocking(move || census::kill_all(&run_id)).await;
             // With its processes gone the orderly end has nothing to wait for; it still writes
@@ -67,6 +68,14 @@ impl Interrupt {
     pub fn never() -> Self {
         let (sender, receiver) = watch::channel(None);
         // Kept open for ever: a closed channel would read as an answer.
+        std::mem::forget(sender);
+        Self(receiver)
+    }
+
+    /// An interrupt that has come already.
+    #[cfg(test)]
+    pub(crate) fn come(asked: Asked) -> Self {
+        let (sender, receiver) = watch::channel(Some(asked));
         std::mem::forget(sender);
         Self(receiver)
     }

@@ -13,6 +13,7 @@
 //! - A skip is never a pass, and a slow machine is never a failed check.
 
 pub mod abort;
+pub mod cargo;
 pub mod envelope;
 pub mod event;
 pub mod failure;
@@ -23,6 +24,7 @@ pub mod invariant;
 pub mod junit;
 pub mod lag;
 pub mod mix;
+mod outlet;
 pub mod printer;
 pub mod prom;
 pub mod report;

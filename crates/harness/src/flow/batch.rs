@@ -127,6 +127,7 @@ pub async fn run(run: Run, options: &Options, limits: Limits) -> Envelope {
             run.broke_off("ready", began.elapsed(), &failure);
             run.error(failure);
             verdict::teardown(&run, Instant::now(), &Stack::sweep(run.dir()).await);
+            guard.last_signal(&run);
             return run.finish();
         }
     };
@@ -159,6 +160,7 @@ pub async fn run(run: Run, options: &Options, limits: Limits) -> Envelope {
         verdict::judge_all(&run, options.asked(), &done, recount, slow);
     }
     verdict::teardown(&run, down, &left);
+    guard.last_signal(&run);
     run.finish()
 }
 

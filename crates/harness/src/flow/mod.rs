@@ -19,6 +19,7 @@ use dialtone_contract::ErrorCode;
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::run::Run;
 use crate::span;
 
 pub use judge::Band;
@@ -105,6 +106,14 @@ impl Guard {
         }
     }
 
+    /// Tells a signal that came when nothing waited for one any more: while the stack was taken
+    /// down, or after everything was judged.
+    fn last_signal(&self, run: &Run) {
+        if let Some(asked) = self.limits.interrupt.asked() {
+            run.error_once(&asked.failure());
+        }
+    }
+
     fn too_late(&self) -> Failure {
         let deadline = span::human(self.limits.deadline.unwrap_or_default());
         let message = format!("the run did not end within {deadline}; it was {}", self.step.get());
@@ -114,7 +123,38 @@ impl Guard {
 
 #[cfg(test)]
 mod tests {
+    use dialtone_contract::ExitCode;
+
     use super::*;
+    use crate::event::Bus;
+    use crate::interrupt::Asked;
+    use crate::run::Identity;
+    use crate::run_dir::RunDir;
+
+    #[test]
+    fn a_signal_that_came_last_still_decides() {
+        let base = tempfile::tempdir().expect("a folder");
+        let identity = Identity {
+            command: "batch:test",
+            run_id: "7f3a".into(),
+            seed: 1,
+            again: String::new(),
+        };
+        let dir = RunDir::create(base.path(), "7f3a").expect("a run folder");
+        let run = Run::new(identity, Bus::new(), dir, &["counts"]);
+        run.pass("counts", Duration::ZERO, "");
+        let quiet = Guard::new(Limits { interrupt: Interrupt::never(), deadline: None });
+        quiet.last_signal(&run);
+        assert_eq!(run.exit(), ExitCode::Passed);
+        run.error(Failure::new(ErrorCode::NoWorker, "none"));
+        let interrupt = Interrupt::come(Asked::INT);
+        let guard = Guard::new(Limits { interrupt, deadline: None });
+        guard.last_signal(&run);
+        guard.last_signal(&run);
+        let envelope = run.finish();
+        assert_eq!(envelope.exit_code, 130);
+        assert_eq!(envelope.error.map(|error| error.code), Some(ErrorCode::Interrupted));
+    }
 
     #[tokio::test]
     async fn a_deadline_says_what_was_waited_for() {
