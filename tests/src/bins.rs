@@ -35,6 +35,9 @@ fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(root()).args(["build", "--workspace", "--bins"]);
+    dialtone_harness::cargo::leftovers().for_each(|name| {
+        command.env_remove(name);
+    });
     command.args(["--message-format", "json-render-diagnostics", "--profile", &profile()]);
     let output = command.output().expect("cargo runs");
     let talk = String::from_utf8_lossy(&output.stderr);

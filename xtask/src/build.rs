@@ -92,6 +92,9 @@ async fn build(quiet: bool, interrupt: &Interrupt) -> Result<Binaries, NoBinarie
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .kill_on_drop(true);
+    dialtone_harness::cargo::leftovers().for_each(|name| {
+        command.env_remove(name);
+    });
     if quiet {
         command.arg("--quiet");
     }
