@@ -6,8 +6,9 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::census::{self, Leftover};
 use crate::protocol::Command;
-use crate::{ChildError, Exit, Signal, Spec, Supervisor, log};
+use crate::{CHILD_ENV, ChildError, Exit, Signal, Spec, Supervisor, log};
 
 /// What is known about a child. Every waiter sees the same, in any order and at any time.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +31,8 @@ pub struct Child {
     pub(crate) supervisor: Supervisor,
     pub(crate) supervisor_pid: u32,
     pub(crate) pid: u32,
+    /// What the supervisor and everything below it carry.
+    pub(crate) tag: String,
     pub(crate) log_path: PathBuf,
     /// While this end is open the child may live.
     pub(crate) lifeline: Mutex<PipeWriter>,
@@ -105,6 +108,14 @@ impl Child {
     pub async fn kill(&self) -> Exit {
         self.tell(Command::Kill);
         self.wait_gone().await
+    }
+
+    /// KILL for the supervisor and everything that carries this child's tag, past the supervisor:
+    /// for one that does not answer any more. Returns what was killed, where the system can tell.
+    pub async fn sweep(&self) -> Vec<Leftover> {
+        let tag = self.tag.clone();
+        let killed = move || census::kill_carrying(CHILD_ENV, &tag);
+        tokio::task::spawn_blocking(killed).await.unwrap_or_default()
     }
 
     /// Sends a signal to the program itself, not to its descendants.

@@ -84,12 +84,13 @@ impl Supervisor {
         };
         tracing::debug!(child.name = %spec.name, child.pid = pid, "child started");
         let (sender, state) = watch::channel(State::default());
-        tokio::spawn(follow(process, events, sender, tag));
+        tokio::spawn(follow(process, events, sender, tag.clone()));
         Ok(Child {
             spec,
             supervisor: self.clone(),
             supervisor_pid,
             pid,
+            tag,
             log_path,
             lifeline: Mutex::new(lifeline),
             state,

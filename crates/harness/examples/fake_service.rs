@@ -47,6 +47,7 @@ async fn main() -> ExitCode {
         _ => {}
     }
     match serve(listener, health.routes(), Limits::default(), shutdown_signal()).await {
+        Ok(_) if mode == "ends_badly" => ExitCode::from(4),
         Ok(_) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(1),
     }

@@ -28,6 +28,34 @@ pub struct Recount {
     pub detail: Option<String>,
 }
 
+/// What a recount must speak of.
+pub const RECOUNTED: [&str; 10] = [
+    "no_lost_entry",
+    "counters_equal_rows",
+    "events_fold_to_status",
+    "attempts_within_limits",
+    "dials_equal_claims",
+    "closing_attempt_is_current",
+    "one_live_call_per_number",
+    "nothing_after_terminal",
+    "one_report",
+    "ended_batch_has_ended_entries",
+];
+
+impl Verified {
+    /// Why this is no whole answer, if it is none. `success` says whether the command ended well,
+    /// which it must where all holds.
+    pub fn incomplete(&self, success: bool) -> Option<String> {
+        let named = |name: &&str| self.invariants.iter().any(|line| line.name == *name);
+        let missing: Vec<&str> = RECOUNTED.into_iter().filter(|name| !named(name)).collect();
+        if !missing.is_empty() {
+            return Some(format!("it does not speak of {}", missing.join(", ")));
+        }
+        let broken = self.invariants.iter().any(|line| !line.holds);
+        (!success && !broken).then(|| "it failed although all that it names holds".to_owned())
+    }
+}
+
 impl From<Recount> for Invariant {
     fn from(line: Recount) -> Self {
         let detail = if line.holds { None } else { line.detail };
@@ -139,4 +167,23 @@ fn differences(name: &str, differences: &[String]) -> Invariant {
 fn troubles(name: &str, troubles: &Troubles) -> Invariant {
     let answer = if troubles.count == 0 { Ok(()) } else { Err(troubles.told().join("; ")) };
     plain(name, answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_or_incomplete_recount_is_no_answer() {
+        let line = |name: &str| Recount { name: name.into(), holds: true, detail: None };
+        let mut all = Verified { invariants: RECOUNTED.map(line).to_vec() };
+        assert_eq!(all.incomplete(true), None);
+        assert!(all.incomplete(false).is_some_and(|why| why.contains("it failed although")));
+        all.invariants[3].holds = false;
+        assert_eq!(all.incomplete(false), None, "what is broken is told by its name");
+        all.invariants.remove(8);
+        assert_eq!(all.incomplete(true).as_deref(), Some("it does not speak of one_report"));
+        let none = Verified { invariants: Vec::new() };
+        assert!(none.incomplete(true).is_some_and(|why| why.contains("no_lost_entry, ")));
+    }
 }

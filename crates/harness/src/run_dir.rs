@@ -47,6 +47,11 @@ impl RunDir {
             ))
             .hint("make the folder writable, or set CARGO_TARGET_DIR to one that is")
         };
+        if path.to_str().is_none() {
+            let message = format!("the target folder {} is not UTF-8", shown(base));
+            return Err(Failure::environment(message)
+                .hint("set CARGO_TARGET_DIR to a folder whose name is UTF-8"));
+        }
         for part in [DATA, TMP] {
             let part = path.join(part);
             fs::create_dir_all(&part).map_err(|error| cannot(&part, &error))?;

@@ -165,6 +165,45 @@ async fn what_is_left_behind_is_named_and_killed() {
 }
 
 #[tokio::test]
+async fn a_supervisor_that_is_stopped_does_not_hold_the_teardown() {
+    let bench = Bench::new();
+    let stack = bench.start(vec![Bench::service("good", "good")]).await;
+    stack.ready().await.expect("ready");
+    let tagged = census::tagged(bench.dir.run_id());
+    let supervisor = tagged.iter().find(|one| one.name == "supervise").expect("it is there");
+    let pid = supervisor.pid.to_string();
+    let stopped = Command::new("kill").args(["-STOP", &pid]).status().expect("kill runs");
+    assert!(stopped.success());
+    let began = Instant::now();
+    let down = stack.stop().await;
+    assert!(began.elapsed() < PATIENCE, "it took {:?}", began.elapsed());
+    assert_eq!(down.left(), Vec::<String>::new());
+    let failure = down.bad_end().expect("told");
+    assert!(failure.message.contains("the supervisor of good"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_bad_end_after_term_is_told() {
+    let bench = Bench::new();
+    let stack = bench.start(vec![Bench::service("sulky", "ends_badly")]).await;
+    stack.ready().await.expect("ready");
+    let failure = stack.stop().await.bad_end().expect("told");
+    assert_eq!((failure.code, failure.exit.code()), (ErrorCode::ChildExited, 3));
+    assert_eq!(failure.message, "sulky ended with exit code 4 when it was told to stop");
+}
+
+#[tokio::test]
+async fn a_target_folder_that_is_not_utf8_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let base = tempfile::tempdir().expect("a folder");
+    let odd = base.path().join(std::ffi::OsStr::from_bytes(b"odd\xff"));
+    let failure = RunDir::create(&odd, "a").expect_err("refused");
+    assert_eq!(failure.exit.code(), 5);
+    assert!(failure.message.contains("is not UTF-8"), "{failure}");
+    assert!(!odd.exists(), "nothing was made");
+}
+
+#[tokio::test]
 async fn a_stack_that_is_dropped_ends_by_itself() {
     let bench = Bench::new();
     let stack = bench.start(vec![Bench::service("good", "good"), Bench::service("deaf", "deaf")]);

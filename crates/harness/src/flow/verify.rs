@@ -38,11 +38,16 @@ pub async fn recount(dialtone: &Path, batch: &str, dir: &RunDir) -> Result<Verif
         Ok(Err(error)) => return Err(cannot(error.to_string())),
         Err(_) => return Err(cannot(format!("it took longer than {} s", RECOUNT.as_secs()))),
     };
-    // An exit code other than 0 is no failure here: the document says what does not hold.
-    serde_json::from_slice(&answer.stdout).map_err(|error| {
+    let incomplete = |why: String| {
         let talk = String::from_utf8_lossy(&answer.stderr).into_owned();
         let lines: Vec<String> = talk.lines().map(ToOwned::to_owned).collect();
         let last = lines.len().saturating_sub(10);
-        cannot(format!("{}, {error}", answer.status)).evidence(lines[last..].to_vec())
-    })
+        cannot(format!("{}, {why}", answer.status)).evidence(lines[last..].to_vec())
+    };
+    let verified: Verified =
+        serde_json::from_slice(&answer.stdout).map_err(|error| incomplete(error.to_string()))?;
+    match verified.incomplete(answer.status.success()) {
+        Some(why) => Err(incomplete(why)),
+        None => Ok(verified),
+    }
 }

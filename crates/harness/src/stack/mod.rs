@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dialtone_child::{Child, Spec, Supervisor};
+use dialtone_child::{Child, Spec, Strength, Supervisor, strength};
 use dialtone_clock::{TIMELINE_ENV, Timeline};
 use dialtone_contract::ErrorCode;
 use tokio::task::JoinSet;
@@ -77,6 +77,9 @@ impl Stack {
         dir: &RunDir,
         bus: &Bus,
     ) -> Result<Self, Failure> {
+        if let Strength::Weaker { notice } = strength() {
+            bus.emit(Event::Warning { text: notice.to_owned() });
+        }
         let supervisor = Supervisor::new(&setting.supervise);
         let mut starting = JoinSet::new();
         for (place, service) in services.into_iter().enumerate() {

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use dialtone_child::{Exit, census};
 use dialtone_contract::ErrorCode;
+use tokio::time::timeout;
 
-use super::{GRACE, Port, Stack};
+use super::{GRACE, Member, Port, Stack};
 use crate::envelope::millis;
 use crate::event::Event;
 use crate::failure::Failure;
@@ -16,6 +17,13 @@ const SETTLE: Duration = Duration::from_secs(3);
 
 /// How long a port may take to be free again.
 const RELEASE: Duration = Duration::from_secs(1);
+
+/// How long a supervisor may take to have its child gone: the grace, what it waits for descendants
+/// that do not die, and some time to tell.
+const HELD: Duration = Duration::from_secs(GRACE.as_secs() + 5 + 2);
+
+/// How long the end may take once everything was killed.
+const KILLED: Duration = Duration::from_secs(2);
 
 /// What a teardown found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +36,8 @@ pub struct Teardown {
     pub ports: Vec<String>,
     /// Files that were left where temporary files go.
     pub files: Vec<String>,
+    /// Processes that did not end well when they were told to.
+    pub unclean: Vec<String>,
 }
 
 impl Teardown {
@@ -37,6 +47,12 @@ impl Teardown {
         let processes = self.processes.iter().map(|process| format!("process {process}"));
         let ports = self.ports.iter().map(|port| format!("port {port}"));
         processes.chain(ports).chain(files).collect()
+    }
+
+    /// The failure, if a process did not end well.
+    pub fn bad_end(&self) -> Option<Failure> {
+        let first = self.unclean.first()?;
+        Some(Failure::new(ErrorCode::ChildExited, first.clone()).evidence(self.unclean.clone()))
     }
 
     /// The failure, if anything was left.
@@ -63,11 +79,16 @@ impl Stack {
         let began = Instant::now();
         let mut ports = Vec::new();
         let stopped = self.members.len();
+        let mut unclean = Vec::new();
         while let Some(member) = self.members.pop() {
-            let ended_before = member.child.try_exit().is_some();
-            let exit = member.child.stop().await;
-            if !ended_before && exit.code != Some(0) {
-                self.bus.emit(unclean(&member.name, exit));
+            match member.end().await {
+                Ended::Well => {}
+                Ended::Busy => {
+                    let (name, s) = (&member.name, GRACE.as_secs());
+                    let text = format!("{name} was still busy after {s} s and was killed");
+                    self.bus.emit(Event::Note { text });
+                }
+                Ended::Badly(how) => unclean.push(how),
             }
             ports.push((member.name.clone(), member.port));
         }
@@ -76,19 +97,55 @@ impl Stack {
             self.bus.emit(Event::Stopped { processes: stopped, duration_ms });
         }
         let processes = leftovers(&self.run_id).await;
-        Teardown { stopped, processes, ports: held(ports).await, files: files_in(&self.tmp) }
+        let ports = held(ports).await;
+        Teardown { stopped, processes, ports, files: files_in(&self.tmp), unclean }
     }
 }
 
-/// What is said of a process that did not end well when it was told to.
-fn unclean(name: &str, exit: Exit) -> Event {
+/// How a process took it to be told to end.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    /// In order, or it was gone before.
+    Well,
+    /// Killed when its grace was over.
+    Busy,
+    /// Otherwise.
+    Badly(String),
+}
+
+impl Member {
+    /// Ends it, in bounded time whatever has become of its supervisor.
+    async fn end(&self) -> Ended {
+        if self.child.try_exit().is_some() {
+            // Its end is known, but what was below it may have to be waited for.
+            let _ = timeout(HELD, self.child.stop()).await;
+            return Ended::Well;
+        }
+        let began = Instant::now();
+        if let Ok(exit) = timeout(HELD, self.child.stop()).await {
+            return ended(&self.name, exit, began.elapsed());
+        }
+        let killed = self.child.sweep().await.len();
+        let _ = timeout(KILLED, self.child.wait_gone()).await;
+        Ended::Badly(format!(
+            "the supervisor of {} (pid {}) did not end it within {} s; {killed} processes were killed",
+            self.name,
+            self.child.supervisor_pid(),
+            HELD.as_secs()
+        ))
+    }
+}
+
+fn ended(name: &str, exit: Exit, took: Duration) -> Ended {
     /// Number of the signal that cannot be caught.
     const KILL: i32 = 9;
-    if exit.signal == Some(KILL) {
-        let text = format!("{name} was still busy after {} s and was killed", GRACE.as_secs());
-        return Event::Note { text };
+    if exit.success() {
+        Ended::Well
+    } else if exit.signal == Some(KILL) && took >= GRACE {
+        Ended::Busy
+    } else {
+        Ended::Badly(format!("{name} ended with {exit} when it was told to stop"))
     }
-    Event::Warning { text: format!("{name} ended with {exit} when it was told to stop") }
 }
 
 /// The ports that somebody still listens on. Tasks that waited for a process give up its listener
@@ -131,6 +188,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_our_own_kill_is_no_bad_end() {
+        let exit = |code, signal| Exit { code, signal };
+        let ended = |exit, took| ended("api", exit, took);
+        assert_eq!(ended(exit(Some(0), None), GRACE), Ended::Well);
+        assert_eq!(ended(exit(None, Some(9)), GRACE), Ended::Busy);
+        let bad = |exit| matches!(ended(exit, Duration::ZERO), Ended::Badly(_));
+        assert!(bad(exit(None, Some(9))) && bad(exit(None, Some(11))) && bad(exit(Some(3), None)));
+        let unclean = vec!["api ended with exit code 3 when it was told to stop".to_owned()];
+        let failure = Teardown { unclean, ..Teardown::default() }.bad_end().expect("a bad end");
+        assert_eq!((failure.code, failure.exit.code()), (ErrorCode::ChildExited, 3));
+    }
+
+    #[test]
     fn a_leak_is_named() {
         assert_eq!(Teardown { stopped: 3, ..Teardown::default() }.failure(), None);
         let teardown = Teardown {
@@ -138,6 +208,7 @@ mod tests {
             processes: vec!["sleep (pid 7, parent 1): sleep 60".into()],
             ports: vec!["127.0.0.1:4000 for `api` is in use by pid 7 (sleep)".into()],
             files: vec!["left.sock".into()],
+            unclean: Vec::new(),
         };
         let failure = teardown.failure().expect("a leak");
         assert_eq!(failure.exit.code(), 6);
