@@ -10,6 +10,7 @@ use dialtone_contract::{ErrorCode, ExitCode};
 use dialtone_harness::envelope::Envelope;
 use dialtone_harness::event::{Bus, Event, JsonDocument, JsonLines};
 use dialtone_harness::failure::Failure;
+use dialtone_harness::flow::Binaries;
 use dialtone_harness::interrupt::Interrupt;
 use dialtone_harness::printer::{Style, Terminal, Verbosity};
 use dialtone_harness::run::{Identity, Run};
@@ -17,7 +18,8 @@ use dialtone_harness::run_dir::{self, RunDir};
 use dialtone_harness::{report, seed};
 use tokio::task::JoinError;
 
-use crate::cli::{Format, Output, Profile};
+use crate::build::{self, NoBinaries};
+use crate::cli::{Common, Format, Output, Profile};
 use crate::ending::Ending;
 use crate::place;
 
@@ -115,6 +117,28 @@ impl Session {
         self.folder = Some(dir.shown());
         let run = Run::new(self.identity.clone(), self.bus.clone(), dir, plan);
         Ok(run.require(self.require))
+    }
+
+    /// What every command with a stack does before it starts one: says what it leaves unused,
+    /// makes sure that its results can be kept, gets the binaries, opens the run. The exit code
+    /// if that is as far as it goes.
+    pub async fn get_ready(
+        &mut self,
+        common: &Common,
+        plan: &'static [&'static str],
+    ) -> Result<(Binaries, Run), u8> {
+        self.warn_of_unused();
+        self.prepare().map_err(|failure| self.refuse(&failure))?;
+        let (dir, quiet) = (common.bin_dir.as_deref(), common.output.quiet);
+        let binaries = match build::binaries(dir, quiet, &self.bus, &self.interrupt).await {
+            Ok(binaries) => binaries,
+            Err(NoBinaries::Build(code)) => return Err(code),
+            Err(NoBinaries::Failure(failure)) => return Err(self.refuse(&failure)),
+        };
+        match self.open(plan) {
+            Ok(run) => Ok((binaries, run.keep(common.keep))),
+            Err(failure) => Err(self.refuse(&failure)),
+        }
     }
 
     /// Ends a command that never had a run.

@@ -6,9 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use dialtone_clock::Timestamp;
-use dialtone_contract::{
-    BatchId, BatchState, CallState, EntryEvent, EntryKey, EntryState, TenantId,
-};
+use dialtone_contract::{BatchId, BatchState, CallState, EntryKey, EntryState, TenantId};
 use tokio::sync::watch;
 
 use crate::{
@@ -136,17 +134,7 @@ impl Batch {
 
     fn record_entry(&mut self, change: &Transition) {
         let event_seq = self.next_seq();
-        self.events.push(EventRow {
-            event_seq,
-            kind: change.event.as_str().to_owned(),
-            seq: Some(change.key.seq),
-            attempt: Some(change.attempt),
-            from: change.from.as_str().to_owned(),
-            to: change.to.as_str().to_owned(),
-            from_outcome: change.from_outcome,
-            outcome: change.outcome,
-            at: change.at,
-        });
+        self.events.push(EventRow::of_entry(event_seq, change));
     }
 
     fn move_to(&mut self, change: &BatchTransition) -> Applied {
@@ -159,17 +147,7 @@ impl Batch {
             self.row.finished_at = Some(change.at);
         }
         let event_seq = self.next_seq();
-        self.events.push(EventRow {
-            event_seq,
-            kind: change.to.event().to_owned(),
-            seq: None,
-            attempt: None,
-            from: change.from.as_str().to_owned(),
-            to: change.to.as_str().to_owned(),
-            from_outcome: None,
-            outcome: None,
-            at: change.at,
-        });
+        self.events.push(EventRow::of_batch(event_seq, change));
         Applied::Applied { event_seq }
     }
 
@@ -229,17 +207,7 @@ impl Batch {
         self.count((before.state, before.outcome), (after.state, None));
         self.row.attempts += 1;
         let event_seq = self.next_seq();
-        self.events.push(EventRow {
-            event_seq,
-            kind: EntryEvent::Leased.as_str().to_owned(),
-            seq: Some(seq),
-            attempt: Some(after.attempt),
-            from: before.state.as_str().to_owned(),
-            to: after.state.as_str().to_owned(),
-            from_outcome: before.outcome,
-            outcome: None,
-            at: claim.now,
-        });
+        self.events.push(EventRow::of_lease(event_seq, &before, &after, claim.now));
         after
     }
 

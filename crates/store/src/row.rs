@@ -4,10 +4,12 @@ use dialtone_auth::Phone;
 use dialtone_clock::Timestamp;
 use dialtone_contract::wire::{Durations, OutcomeMode, TestOptions};
 use dialtone_contract::{
-    BatchId, BatchState, CallState, EntryKey, EntryState, Outcome, OutcomeWeights, PlannedOutcome,
-    TenantId,
+    BatchId, BatchState, CallState, EntryEvent, EntryKey, EntryState, Outcome, OutcomeWeights,
+    PlannedOutcome, TenantId,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::{BatchTransition, Transition};
 
 /// Whether a batch dials people or simulates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,6 +194,53 @@ pub struct EventRow {
     pub outcome: Option<Outcome>,
     /// When it happened.
     pub at: Timestamp,
+}
+
+impl EventRow {
+    /// The event of a change to an entry.
+    pub fn of_entry(event_seq: u64, change: &Transition) -> Self {
+        Self {
+            event_seq,
+            kind: change.event.as_str().to_owned(),
+            seq: Some(change.key.seq),
+            attempt: Some(change.attempt),
+            from: change.from.as_str().to_owned(),
+            to: change.to.as_str().to_owned(),
+            from_outcome: change.from_outcome,
+            outcome: change.outcome,
+            at: change.at,
+        }
+    }
+
+    /// The event of a lease, from what the entry was to what it is.
+    pub fn of_lease(event_seq: u64, before: &EntryRow, after: &EntryRow, at: Timestamp) -> Self {
+        Self {
+            event_seq,
+            kind: EntryEvent::Leased.as_str().to_owned(),
+            seq: Some(after.key.seq),
+            attempt: Some(after.attempt),
+            from: before.state.as_str().to_owned(),
+            to: after.state.as_str().to_owned(),
+            from_outcome: before.outcome,
+            outcome: None,
+            at,
+        }
+    }
+
+    /// The event of a change to a batch.
+    pub fn of_batch(event_seq: u64, change: &BatchTransition) -> Self {
+        Self {
+            event_seq,
+            kind: change.to.event().to_owned(),
+            seq: None,
+            attempt: None,
+            from: change.from.as_str().to_owned(),
+            to: change.to.as_str().to_owned(),
+            from_outcome: None,
+            outcome: None,
+            at: change.at,
+        }
+    }
 }
 
 /// Something that has to leave the platform.

@@ -11,7 +11,6 @@ use dialtone_harness::flow::batch::{self, Opening, Options};
 use dialtone_harness::flow::{Limits, LiveKit};
 use dialtone_harness::mix::{self, Asked};
 
-use crate::build::{self, NoBinaries};
 use crate::cli::Common;
 use crate::session::Session;
 use crate::tasks::livekit;
@@ -194,24 +193,9 @@ pub async fn run(args: &Args) -> u8 {
         max_concurrent: args.max_concurrent,
     };
     session.bus.emit(batch::opening(&session.identity, wanted.mix, &opening));
-    session.warn_of_unused();
-    if let Err(failure) = session.prepare() {
-        return session.refuse(&failure);
-    }
-    let binaries = build::binaries(
-        common.bin_dir.as_deref(),
-        common.output.quiet,
-        &session.bus,
-        &session.interrupt,
-    );
-    let binaries = match binaries.await {
-        Ok(binaries) => binaries,
-        Err(NoBinaries::Build(code)) => return code,
-        Err(NoBinaries::Failure(failure)) => return session.refuse(&failure),
-    };
-    let run = match session.open(batch::CHECKS) {
-        Ok(run) => run.keep(common.keep),
-        Err(failure) => return session.refuse(&failure),
+    let (binaries, run) = match session.get_ready(common, batch::CHECKS).await {
+        Ok(ready) => ready,
+        Err(code) => return code,
     };
     let fast = wanted.scale.factor() >= FAST;
     let options = Options {

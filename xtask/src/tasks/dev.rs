@@ -6,7 +6,6 @@ use dialtone_harness::flow::Limits;
 use dialtone_harness::flow::dev::{self, Options};
 use dialtone_harness::interrupt::Asked;
 
-use crate::build::{self, NoBinaries};
 use crate::cli::Common;
 use crate::ending;
 use crate::session::Session;
@@ -34,24 +33,9 @@ pub async fn run(args: &Args) -> u8 {
         args.livekit_port, args.api_port
     );
     session.bus.emit(dev::opening(&session.identity));
-    session.warn_of_unused();
-    if let Err(failure) = session.prepare() {
-        return session.refuse(&failure);
-    }
-    let binaries = build::binaries(
-        common.bin_dir.as_deref(),
-        common.output.quiet,
-        &session.bus,
-        &session.interrupt,
-    );
-    let binaries = match binaries.await {
-        Ok(binaries) => binaries,
-        Err(NoBinaries::Build(code)) => return code,
-        Err(NoBinaries::Failure(failure)) => return session.refuse(&failure),
-    };
-    let run = match session.open(dev::CHECKS) {
-        Ok(run) => run.keep(common.keep),
-        Err(failure) => return session.refuse(&failure),
+    let (binaries, run) = match session.get_ready(common, dev::CHECKS).await {
+        Ok(ready) => ready,
+        Err(code) => return code,
     };
     let options = Options {
         livekit_port: args.livekit_port,

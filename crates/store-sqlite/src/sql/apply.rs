@@ -31,18 +31,7 @@ fn apply_entry(connection: &Connection, change: &Transition) -> Result<Applied> 
     };
     let event_seq = batches::add(connection, tenant, batch, &delta)?;
     if recorded {
-        let event = EventRow {
-            event_seq,
-            kind: change.event.as_str().to_owned(),
-            seq: Some(change.key.seq),
-            attempt: Some(change.attempt),
-            from: change.from.as_str().to_owned(),
-            to: change.to.as_str().to_owned(),
-            from_outcome: change.from_outcome,
-            outcome: change.outcome,
-            at: change.at,
-        };
-        events::record(connection, tenant, batch, &event)?;
+        events::record(connection, tenant, batch, &EventRow::of_entry(event_seq, change))?;
     }
     for item in &change.outbox {
         outbox::add(connection, tenant, item, change.at)?;
@@ -54,17 +43,7 @@ pub(crate) fn apply_batch(connection: &Connection, change: &BatchTransition) -> 
     let Some(event_seq) = batches::move_to(connection, change)? else {
         return Ok(Applied::Stale);
     };
-    let event = EventRow {
-        event_seq,
-        kind: change.to.event().to_owned(),
-        seq: None,
-        attempt: None,
-        from: change.from.as_str().to_owned(),
-        to: change.to.as_str().to_owned(),
-        from_outcome: None,
-        outcome: None,
-        at: change.at,
-    };
+    let event = EventRow::of_batch(event_seq, change);
     events::record(connection, &change.tenant, &change.batch, &event)?;
     Ok(Applied::Applied { event_seq })
 }

@@ -1,7 +1,7 @@
 //! Leases due entries. In one transaction of the one writer, so the rows that were
 //! selected are the rows that are leased; the statement compares all the same.
 
-use dialtone_contract::{EntryEvent, EntryState};
+use dialtone_contract::EntryState;
 use dialtone_store::{CallRow, ClaimDue, EntryRow, EventRow};
 use rusqlite::Connection;
 
@@ -29,7 +29,8 @@ pub(crate) fn claim(connection: &Connection, claim: &ClaimDue) -> Result<Vec<Ent
     let mut leased = Vec::with_capacity(due.len());
     for (before, event_seq) in due.into_iter().zip(last - u64::from(n) + 1..) {
         let after = lease(connection, &before, claim)?;
-        events::record(connection, tenant, batch, &event(&before, &after, event_seq, claim))?;
+        let event = EventRow::of_lease(event_seq, &before, &after, claim.now);
+        events::record(connection, tenant, batch, &event)?;
         moves.leave((before.state, before.outcome));
         moves.enter((after.state, None), 1);
         leased.push(after);
@@ -56,18 +57,4 @@ fn lease(connection: &Connection, before: &EntryRow, claim: &ClaimDue) -> Result
     let call = CallRow::leased(after.attempt, claim.now);
     calls::insert(connection, &claim.tenant, &after.key, &call)?;
     Ok(after)
-}
-
-fn event(before: &EntryRow, after: &EntryRow, event_seq: u64, claim: &ClaimDue) -> EventRow {
-    EventRow {
-        event_seq,
-        kind: EntryEvent::Leased.as_str().to_owned(),
-        seq: Some(after.key.seq),
-        attempt: Some(after.attempt),
-        from: before.state.as_str().to_owned(),
-        to: after.state.as_str().to_owned(),
-        from_outcome: before.outcome,
-        outcome: None,
-        at: claim.now,
-    }
 }
