@@ -4,6 +4,7 @@
 mod batch;
 mod call;
 mod entry;
+mod heartbeat;
 
 pub use batch::{
     BatchStatus, Durations, OutcomeMode, SpanS, TestBatchRequest, TestOptions, TriggerResponse,
@@ -13,3 +14,4 @@ pub use call::{
     EntryCompletedResponse, HeartbeatRequest, HeartbeatResponse, HeartbeatState, ReportedStatus,
 };
 pub use entry::{AttemptView, EntryPage, EntryView};
+pub use heartbeat::{Heartbeat, WorkerDetails, WorkerHealth};

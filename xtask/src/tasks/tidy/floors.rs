@@ -18,7 +18,9 @@ const FLOORS: &[(&str, u8)] = &[
     ("dialtone-batch", 2),
     ("dialtone-livekit-dev", 2),
     ("dialtone-store-sqlite", 2),
+    ("dialtone-inference", 2),
     ("dialtone-api", 3),
+    ("dialtone-llm-api", 3),
     ("dialtone-harness", 3),
     ("dialtone-sim", 3),
 ];

@@ -1,0 +1,3 @@
+//! The heavy tools of the harness, each a subcommand that xtask runs.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The LLM worker.
+
+fn main() {}
