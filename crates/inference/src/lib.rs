@@ -12,6 +12,7 @@
 //! Invariant: on one instruction set the logits of a row depend on the tokens before it alone,
 //! never on the number of threads, the rows beside it, or what was cached.
 
+pub mod backend;
 pub mod decoder;
 pub mod engine;
 pub mod gguf;
