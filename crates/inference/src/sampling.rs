@@ -36,3 +36,27 @@ impl Default for Sampling {
         }
     }
 }
+
+impl Sampling {
+    /// Says which field cannot be served, and why.
+    ///
+    /// # Errors
+    /// The first such field with the reason.
+    pub fn validate(&self) -> Result<(), (&'static str, String)> {
+        let rules = [
+            ("temperature", self.temperature, (0.0..=2.0).contains(&self.temperature), "0 to 2"),
+            ("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "above 0, at most 1"),
+            ("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p), "0 to 1"),
+            (
+                "repeat_penalty",
+                self.repeat_penalty,
+                (0.1..=10.0).contains(&self.repeat_penalty),
+                "0.1 to 10",
+            ),
+        ];
+        match rules.into_iter().find(|(_, _, holds, _)| !holds) {
+            Some((field, value, _, range)) => Err((field, format!("{value} is not {range}"))),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,10 +1,13 @@
 //! What is asked of the engine, and what comes back.
 
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::desk::Desk;
 use crate::Token;
 use crate::sampling::Sampling;
 
@@ -94,20 +97,50 @@ pub struct Timings {
 }
 
 /// An answer on its way. Dropping it cancels the request within one step of the engine.
-#[derive(Debug)]
 pub struct Generation {
-    pub(crate) outputs: mpsc::Receiver<Output>,
+    outputs: mpsc::Receiver<Output>,
+    desk: Arc<Desk>,
 }
 
 impl Generation {
-    /// The next part; `None` after [`Output::Finish`], or if the engine is gone.
+    pub(super) fn new(outputs: mpsc::Receiver<Output>, desk: Arc<Desk>) -> Self {
+        Self { outputs, desk }
+    }
+
+    /// The next part; `None` after [`Output::Finish`].
     pub async fn next(&mut self) -> Option<Output> {
-        self.outputs.recv().await
+        let output = self.outputs.recv().await;
+        self.desk.read();
+        output
+    }
+
+    /// The next part, for streams that are polled.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Output>> {
+        let output = self.outputs.poll_recv(context);
+        if output.is_ready() {
+            self.desk.read();
+        }
+        output
     }
 
     /// The next part, waited for by a thread of its own. Not inside an async runtime.
     pub fn next_blocking(&mut self) -> Option<Output> {
-        self.outputs.blocking_recv()
+        let output = self.outputs.blocking_recv();
+        self.desk.read();
+        output
+    }
+}
+
+impl std::fmt::Debug for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Generation").field("outputs", &self.outputs).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        self.outputs.close();
+        self.desk.read();
     }
 }
 
@@ -127,6 +160,12 @@ pub enum Refused {
     /// The worker finishes what runs and takes nothing new.
     #[error("the worker is shutting down")]
     Draining,
+    /// The model has failed for good; only a new worker helps.
+    #[error("the model has failed: {reason}")]
+    Failed {
+        /// How.
+        reason: String,
+    },
     /// The prompt leaves no room for an answer.
     #[error("the prompt has {prompt} tokens, at most {most} fit")]
     TooLong {
@@ -199,4 +238,8 @@ pub struct Stats {
     pub kv_cached: usize,
     /// Room in tokens.
     pub kv_total: usize,
+    /// Takes nothing new.
+    pub draining: bool,
+    /// How the model failed for good, if it did.
+    pub failed: Option<String>,
 }

@@ -1,0 +1,205 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::desk::{Desk, State, Waiting};
+use super::outlet::Outlet;
+use super::{FinishReason, Generation, Options, Refused, Request, SlotView, Stats, work};
+use crate::decoder::{Decoder, Shape};
+use crate::tokenizer::Tokenize;
+
+/// Texts at which one answer may end.
+const STOPS: usize = 16;
+/// Bytes of one of them.
+const STOP_BYTES: usize = 1024;
+/// What [`Refused::Full`] tells at least and at most.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// A handle to the thread that runs the model; clones are cheap and mean the same engine.
+///
+/// The thread ends after [`finish`](Self::finish), or when the last handle is dropped and
+/// nothing runs any more.
+#[derive(Clone)]
+pub struct Engine {
+    owner: Arc<Owner>,
+}
+
+/// Shared by the handles alone, so that the thread can tell when the last has gone.
+struct Owner {
+    desk: Arc<Desk>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let mut state = self.desk.state();
+        state.orphaned = true;
+        self.desk.ring(state);
+    }
+}
+
+impl Engine {
+    /// Starts the thread that owns `decoder`. If the system has no thread to give, the engine
+    /// says so to every [`submit`](Self::submit).
+    pub fn start(
+        decoder: Box<dyn Decoder>,
+        tokenizer: Arc<dyn Tokenize>,
+        options: Options,
+    ) -> Self {
+        let shape = decoder.shape();
+        let longest = shape.context.min(decoder.kv().total);
+        let desk = Arc::new(Desk::new(shape, longest, options));
+        work::spawn(Arc::clone(&desk), decoder, tokenizer);
+        Self { owner: Arc::new(Owner { desk }) }
+    }
+
+    /// Takes a request, or says at once why not. Never waits.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn submit(&self, request: Request) -> Result<Generation, Refused> {
+        let desk = &self.owner.desk;
+        check(&request, desk.shape, desk.longest)?;
+        let mut state = desk.state();
+        if let Some(reason) = &state.stats.failed {
+            return Err(Refused::Failed { reason: reason.clone() });
+        }
+        if state.stats.draining {
+            return Err(Refused::Draining);
+        }
+        let places = |state: &State| desk.options.queue + state.free();
+        if state.waiting.len() >= places(&state) {
+            // Those whose caller has gone take no place.
+            state.drop_deserted();
+        }
+        if state.waiting.len() >= places(&state) {
+            return Err(Refused::Full {
+                slots: desk.shape.slots,
+                queued: state.waiting.len(),
+                retry_after: retry_after(state.next_end),
+            });
+        }
+        let (outlet, outputs) = Outlet::new(desk.options.output_buffer);
+        state.waiting.push_back(Waiting { request, outlet, since: Instant::now() });
+        desk.ring(state);
+        Ok(Generation::new(outputs, Arc::clone(desk)))
+    }
+
+    /// Ends the requests with this id, waiting or running, within one step. Whether there was one.
+    pub fn cancel(&self, id: &str) -> bool {
+        let desk = &self.owner.desk;
+        let mut state = desk.state();
+        let waiting = state.cancel_waiting(id);
+        let running = state.slots.iter().any(|slot| slot.request.as_deref() == Some(id));
+        if running {
+            state.cancels.push(id.to_owned());
+            desk.ring(state);
+        }
+        waiting || running
+    }
+
+    /// What it has done and is doing.
+    pub fn stats(&self) -> Stats {
+        self.owner.desk.state().stats()
+    }
+
+    /// What each slot does.
+    pub fn slots(&self) -> Vec<SlotView> {
+        self.owner.desk.state().slots.clone()
+    }
+
+    /// The sizes of its model.
+    pub fn shape(&self) -> Shape {
+        self.owner.desk.shape
+    }
+
+    /// Takes nothing new from now on. What was taken, the waiting requests too, goes on.
+    pub fn drain(&self) {
+        let mut state = self.owner.desk.state();
+        state.stats.draining = true;
+        self.owner.desk.ring(state);
+    }
+
+    /// Drains, and returns when the thread has ended: as soon as nothing runs or waits, or one
+    /// step after `within`, when what is left ends with [`FinishReason::Shutdown`]. Called
+    /// again, the earlier end counts.
+    pub async fn finish(&self, within: Duration) {
+        let mut ended = self.owner.desk.ended.subscribe();
+        self.finish_by(Instant::now() + within);
+        // Fails only if the sender is gone, which this handle keeps.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    fn finish_by(&self, deadline: Instant) {
+        let mut state = self.owner.desk.state();
+        state.stats.draining = true;
+        state.deadline = Some(state.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
+        self.owner.desk.ring(state);
+    }
+}
+
+impl State {
+    /// Slots without a request.
+    fn free(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.request.is_none()).count()
+    }
+
+    fn cancel_waiting(&mut self, id: &str) -> bool {
+        let (ended, waiting): (VecDeque<Waiting>, _) =
+            self.waiting.drain(..).partition(|waiting| waiting.request.id == id);
+        self.waiting = waiting;
+        self.stats.finished += ended.len() as u64;
+        self.stats.cancelled += ended.len() as u64;
+        let any = !ended.is_empty();
+        ended.into_iter().for_each(|waiting| waiting.end(FinishReason::Cancelled));
+        any
+    }
+
+    /// Forgets the waiting requests whose caller has gone.
+    pub fn drop_deserted(&mut self) {
+        let before = self.waiting.len();
+        self.waiting.retain(|waiting| !waiting.outlet.is_closed());
+        let gone = (before - self.waiting.len()) as u64;
+        self.stats.finished += gone;
+        self.stats.cancelled += gone;
+    }
+
+    fn stats(&self) -> Stats {
+        let queue_depth = self.waiting.len();
+        Stats { queue_depth, ..self.stats.clone() }
+    }
+}
+
+/// When a waiting place is likely to be free: when the first of the running requests ends.
+fn retry_after(next_end: Option<Instant>) -> Duration {
+    let left = next_end.map_or(RETRY.0, |end| end.saturating_duration_since(Instant::now()));
+    left.clamp(RETRY.0, RETRY.1)
+}
+
+/// Refuses what can never be served.
+fn check(request: &Request, shape: Shape, longest: usize) -> Result<(), Refused> {
+    let invalid = |field, reason: String| Err(Refused::Invalid { field, reason });
+    if request.prompt.is_empty() {
+        return invalid("prompt", "must not be empty".to_owned());
+    }
+    if request.prompt.len() >= longest {
+        let (prompt, most) = (request.prompt.len(), longest.saturating_sub(1));
+        return Err(Refused::TooLong { prompt, most });
+    }
+    if let Some(token) = request.prompt.iter().find(|token| **token as usize >= shape.vocab) {
+        let reason = format!("token {token} is outside the vocabulary of {}", shape.vocab);
+        return invalid("prompt", reason);
+    }
+    if request.max_tokens == 0 {
+        return invalid("max_tokens", "must be at least 1".to_owned());
+    }
+    if request.stop.len() > STOPS {
+        return invalid("stop", format!("{} texts, at most {STOPS} are taken", request.stop.len()));
+    }
+    if request.stop.iter().any(String::is_empty) {
+        return invalid("stop", "a text at which to stop must not be empty".to_owned());
+    }
+    if request.stop.iter().any(|stop| stop.len() > STOP_BYTES) {
+        return invalid("stop", format!("a text is longer than {STOP_BYTES} bytes"));
+    }
+    request.sampling.validate().or_else(|(field, reason)| invalid(field, reason))
+}
