@@ -1,14 +1,28 @@
 //! Quantised matrices: packed row tiles, kernels, and the threads that run them.
+//!
+//! A [`Matrix`] is packed once, from the rows of a tensor. For each input of a layer,
+//! [`Activations`] quantises the rows of activations once, and [`multiply`] multiplies them with
+//! all matrices that share this input.
+//!
+//! Invariant: a value of a product depends on its row of activations and its row of weights
+//! alone. The number and order of other rows, threads, and even the instruction set change no bit.
 
-/// An instruction set that the kernels are written for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Isa {
-    /// Plain Rust: the reference for all others.
-    Scalar,
-    /// AVX2 and FMA.
-    Avx2,
-    /// AVX-512 with VNNI.
-    Avx512,
-    /// NEON with dot products.
-    Neon,
-}
+mod activations;
+mod isa;
+mod kernel;
+mod layout;
+mod multiply;
+mod packed;
+mod pool;
+mod scalar;
+mod scale;
+mod source;
+mod storage;
+mod tile;
+pub mod vector;
+
+pub use activations::Activations;
+pub use isa::{Isa, UnknownIsa};
+pub use multiply::{Job, multiply};
+pub use packed::{Matrix, PackError, Packer};
+pub use pool::Pool;
