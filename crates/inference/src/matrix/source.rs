@@ -131,9 +131,8 @@ impl Group<'_> {
             let low = &low[64 * half + 32 * (quarter % 2)..][..32];
             let high = &high[32 * half..][..32];
             let (nibble, pair) = (4 * (quarter / 2), 2 * quarter);
-            let quants = std::array::from_fn(|i| {
-                ((low[i] >> nibble) & 15) | (((high[i] >> pair) & 3) << 4)
-            });
+            let quants =
+                std::array::from_fn(|i| ((low[i] >> nibble) & 15) | (((high[i] >> pair) & 3) << 4));
             self.tile(Bits::Six, TILES * index + tile, &quants);
         }
     }

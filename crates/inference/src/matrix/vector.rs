@@ -3,7 +3,6 @@
 //! Every function gives the same bits on every instruction set: sums go over 32 lanes (value `i`
 //! to lane `i mod 32`) that are then added in halves, and products are added in one rounding.
 
-
 /// Writes, for each function, one that runs a body compiled for the instruction set that is asked
 /// for, or for any processor where that is lacking. Bodies are `#[inline(always)]`.
 macro_rules! dispatch {
@@ -215,7 +214,13 @@ fn exp(x: f32) -> f32 {
     let half = n >> 1;
     let power = |n: i32| f32::from_bits(((n + 127) as u32) << 23);
     let value = value * power(half) * power(n - half);
-    if x < -87.3 { 0.0 } else if x > 88.7 { f32::INFINITY } else { value }
+    if x < -87.3 {
+        0.0
+    } else if x > 88.7 {
+        f32::INFINITY
+    } else {
+        value
+    }
 }
 
 /// f16 to f32, without a table or a branch: the exponent is put right by a multiplication, which
