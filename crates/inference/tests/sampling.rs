@@ -3,7 +3,7 @@
 use dialtone_inference::Token;
 use dialtone_inference::sampling::{NotFinite, Sampler, Sampling};
 use proptest::prelude::*;
-use rand::{Rng as _, SeedableRng as _};
+use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 /// Decisions nearer than this to their bound may fall either way.

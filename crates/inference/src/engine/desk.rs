@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::outlet::Outlet;
+use super::pace::Pace;
 use super::{Finish, FinishReason, Options, Request, SlotState, SlotView, Stats, Timings, Usage};
 use crate::decoder::Shape;
 
@@ -32,6 +33,7 @@ pub(super) struct State {
     pub slots: Vec<SlotView>,
     /// All but `queue_depth` and `tokens_per_s`, which are counted when asked for.
     pub stats: Stats,
+    pub pace: Pace,
     /// When the next running request is likely to end.
     pub next_end: Option<Instant>,
     /// No handle is left: ends when nothing runs.
@@ -47,6 +49,8 @@ pub(super) struct Waiting {
     pub request: Request,
     pub outlet: Outlet,
     pub since: Instant,
+    /// The memory had no room for it, and nothing has ended since.
+    pub blocked: bool,
 }
 
 impl Waiting {

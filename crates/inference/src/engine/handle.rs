@@ -48,7 +48,12 @@ impl Engine {
         let shape = decoder.shape();
         let longest = shape.context.min(decoder.kv().total);
         let desk = Arc::new(Desk::new(shape, longest, options));
-        work::spawn(Arc::clone(&desk), decoder, tokenizer);
+        if shape.slots == 0 || shape.vocab == 0 {
+            desk.state().stats.failed = Some("the model has no slots, or no vocabulary".to_owned());
+            desk.ended.send_replace(true);
+        } else {
+            work::spawn(Arc::clone(&desk), decoder, tokenizer);
+        }
         Self { owner: Arc::new(Owner { desk }) }
     }
 
@@ -79,7 +84,7 @@ impl Engine {
             });
         }
         let (outlet, outputs) = Outlet::new(desk.options.output_buffer);
-        state.waiting.push_back(Waiting { request, outlet, since: Instant::now() });
+        state.waiting.push_back(Waiting { request, outlet, since: Instant::now(), blocked: false });
         desk.ring(state);
         Ok(Generation::new(outputs, Arc::clone(desk)))
     }
@@ -143,7 +148,8 @@ impl State {
         self.slots.iter().filter(|slot| slot.request.is_none()).count()
     }
 
-    fn cancel_waiting(&mut self, id: &str) -> bool {
+    /// Ends the waiting requests with this id. Whether there was one.
+    pub fn cancel_waiting(&mut self, id: &str) -> bool {
         let (ended, waiting): (VecDeque<Waiting>, _) =
             self.waiting.drain(..).partition(|waiting| waiting.request.id == id);
         self.waiting = waiting;
@@ -164,8 +170,8 @@ impl State {
     }
 
     fn stats(&self) -> Stats {
-        let queue_depth = self.waiting.len();
-        Stats { queue_depth, ..self.stats.clone() }
+        let (queue_depth, tokens_per_s) = (self.waiting.len(), self.pace.rate(Instant::now()));
+        Stats { queue_depth, tokens_per_s, ..self.stats.clone() }
     }
 }
 

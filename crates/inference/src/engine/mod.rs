@@ -3,13 +3,18 @@
 //! One thread owns the [`Decoder`](crate::Decoder). Requests come over a bounded queue; their
 //! tokens go out over bounded channels, and a receiver that is dropped cancels its request.
 
-#[expect(dead_code, reason = "the thread that runs the model is being written")]
 mod desk;
+mod estimate;
 mod handle;
 mod options;
-#[expect(dead_code, reason = "the thread that runs the model is being written")]
 mod outlet;
+mod pace;
+mod plan;
 mod request;
+mod sequence;
+mod slot;
+mod stops;
+mod text;
 mod work;
 
 pub use handle::Engine;
