@@ -21,6 +21,7 @@ pub mod matrix;
 pub mod model;
 pub mod quant;
 pub mod sampling;
+pub mod synthetic;
 pub mod template;
 pub mod tokenizer;
 

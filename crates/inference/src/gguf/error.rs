@@ -28,8 +28,8 @@ pub enum Error {
     Unsupported(String),
     /// The file is shorter than its own header says.
     #[error(
-        "the file is cut short: {what} needs {needed} bytes at byte {offset}, \
-         but the file has {len} bytes; fetch or copy it again"
+        "the file is cut short or damaged: {needed} bytes should be at byte {offset} ({what}), \
+         but it has {len} in all; fetch or copy it again"
     )]
     Truncated {
         /// What is incomplete.
@@ -50,7 +50,7 @@ pub enum Error {
         what: String,
     },
     /// An entry of the tensor table cannot be.
-    #[error("tensor {name:?}: {what}")]
+    #[error("tensor {}: {what}", quoted(name))]
     Tensor {
         /// The tensor.
         name: String,
@@ -58,13 +58,13 @@ pub enum Error {
         what: String,
     },
     /// The metadata lack a key that the model cannot do without.
-    #[error("the metadata lack {key:?}")]
+    #[error("the metadata lack {}", quoted(key))]
     Missing {
         /// The key.
         key: String,
     },
     /// A value of the metadata has another type than it must.
-    #[error("metadata {key:?} is {found}, expected {expected}")]
+    #[error("metadata {} is {found}, expected {expected}", quoted(key))]
     WrongType {
         /// The key.
         key: String,
@@ -73,4 +73,13 @@ pub enum Error {
         /// What it must be.
         expected: &'static str,
     },
+}
+
+/// A key or name from the file in quotes, cut where it is too long to be shown.
+pub(super) fn quoted(name: &str) -> String {
+    const SHOWN: usize = 80;
+    match name.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}..", &name[..end]),
+        None => format!("{name:?}"),
+    }
 }

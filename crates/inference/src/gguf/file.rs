@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
+use super::error::quoted;
 use super::parse::Parser;
 use super::source::Source;
 use super::{Error, Metadata, Type};
@@ -93,18 +94,10 @@ impl Gguf {
         let at = parser.at();
         let tensors = parser.u64("the number of tensors")?;
         let entries = parser.u64("the number of metadata entries")?;
-        for (count, least, what) in
-            [(tensors, TENSOR_MIN, "tensors"), (entries, ENTRY_MIN, "metadata entries")]
-        {
-            if count > COUNT_MAX {
-                let what = format!("{count} {what}; at most {COUNT_MAX} are read");
-                return Err(parser.damaged(at, what));
-            }
-            parser.fits(count, least, what)?;
-        }
+        let tensors = count(&parser, tensors, TENSOR_MIN, "tensors", at)?;
+        let entries = count(&parser, entries, ENTRY_MIN, "metadata entries", at + 8)?;
         let metadata = metadata(&mut parser, entries)?;
-        let mut tensors =
-            (0..tensors).map(|index| tensor(&mut parser, index)).collect::<Result<Vec<_>, _>>()?;
+        let mut tensors = tensor_table(&mut parser, tensors)?;
         let start = data_start(&parser, &metadata, &mut tensors)?;
         check_data(&tensors, start, source.len())?;
         let by_name = by_name(&tensors)?;
@@ -166,7 +159,7 @@ impl Gguf {
         let end = from.checked_add(out.len() as u64).filter(|&end| end <= tensor.bytes);
         let offset = end.and_then(|_| tensor.offset.checked_add(from));
         let offset = offset.ok_or_else(|| outside(tensor, from, out.len() as u64))?;
-        self.source.read(offset, out, &format!("tensor {:?}", tensor.name))
+        self.source.read(offset, out, &format!("tensor {}", quoted(&tensor.name)))
     }
 }
 
@@ -198,6 +191,14 @@ fn version(parser: &mut Parser<'_>, source: &Source) -> Result<u32, Error> {
     }
 }
 
+/// A count that stands at `at`, of things that take `least` bytes each.
+fn count(parser: &Parser<'_>, count: u64, least: u64, what: &str, at: u64) -> Result<usize, Error> {
+    if count > COUNT_MAX {
+        return Err(parser.damaged(at, format!("{count} {what}; at most {COUNT_MAX} are read")));
+    }
+    parser.fits(count, least, what, "")
+}
+
 /// What a file is that is not GGUF, by its first bytes.
 fn other_kind(start: &[u8]) -> String {
     let text = String::from_utf8_lossy(start).to_lowercase();
@@ -221,26 +222,36 @@ fn other_kind(start: &[u8]) -> String {
     }
 }
 
-fn metadata(parser: &mut Parser<'_>, entries: u64) -> Result<Metadata, Error> {
+fn metadata(parser: &mut Parser<'_>, entries: usize) -> Result<Metadata, Error> {
     let start = parser.at();
-    let entries = (0..entries)
-        .map(|index| {
-            let at = parser.at();
-            let key = parser.string(KEY_MAX, &format!("metadata key {index}"))?;
-            if key.is_empty() {
-                return Err(parser.damaged(at, format!("metadata key {index} is empty")));
-            }
-            let value = parser.value(&key)?;
-            Ok((key, value))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    Metadata::new(entries)
-        .map_err(|key| parser.damaged(start, format!("the metadata key {key:?} stands twice")))
+    // As long as the file could hold, which was checked.
+    let mut all = Vec::with_capacity(entries);
+    for index in 0..entries {
+        let at = parser.at();
+        let key = parser.string(KEY_MAX, &format!("metadata key {index}"))?;
+        if key.is_empty() {
+            return Err(parser.damaged(at, format!("metadata key {index} is empty")));
+        }
+        let value = parser.value(&key)?;
+        all.push((key, value));
+    }
+    Metadata::new(all).map_err(|key| {
+        parser.damaged(start, format!("the metadata key {} stands twice", quoted(&key)))
+    })
+}
+
+fn tensor_table(parser: &mut Parser<'_>, tensors: usize) -> Result<Vec<TensorInfo>, Error> {
+    // As long as the file could hold, which was checked.
+    let mut all = Vec::with_capacity(tensors);
+    for index in 0..tensors {
+        all.push(tensor(parser, index)?);
+    }
+    Ok(all)
 }
 
 /// Reads an entry of the tensor table. Its place counts from the start of the data, which is
 /// not known yet.
-fn tensor(parser: &mut Parser<'_>, index: u64) -> Result<TensorInfo, Error> {
+fn tensor(parser: &mut Parser<'_>, index: usize) -> Result<TensorInfo, Error> {
     let what = format!("entry {index} of the tensor table");
     let at = parser.at();
     let name = parser.string(NAME_MAX, &format!("the name of tensor {index}"))?;
@@ -313,10 +324,10 @@ fn data_start(
 /// Checks that all data are in the file, and that no two tensors share any.
 fn check_data(tensors: &[TensorInfo], start: u64, len: u64) -> Result<(), Error> {
     let mut order: Vec<&TensorInfo> = tensors.iter().collect();
-    order.sort_by_key(|tensor| tensor.offset);
+    order.sort_unstable_by_key(|tensor| tensor.offset);
     for pair in order.windows(2) {
         if pair[0].offset + pair[0].bytes > pair[1].offset {
-            let what = format!("its data overlap those of {:?}", pair[0].name);
+            let what = format!("its data overlap those of {}", quoted(&pair[0].name));
             return Err(Error::Tensor { name: pair[1].name.to_string(), what });
         }
     }
@@ -324,7 +335,7 @@ fn check_data(tensors: &[TensorInfo], start: u64, len: u64) -> Result<(), Error>
     match order.iter().find(|tensor| tensor.offset + tensor.bytes > len) {
         None => Ok(()),
         Some(first) => Err(Error::Truncated {
-            what: format!("tensor {:?} (the whole file is {end} bytes)", first.name),
+            what: format!("tensor {} of a file of {end} bytes", quoted(&first.name)),
             offset: first.offset,
             needed: first.bytes,
             len,
@@ -335,7 +346,7 @@ fn check_data(tensors: &[TensorInfo], start: u64, len: u64) -> Result<(), Error>
 fn by_name(tensors: &[TensorInfo]) -> Result<Vec<u32>, Error> {
     let mut order: Vec<u32> = (0..).take(tensors.len()).collect();
     let name = |index: u32| &tensors[index as usize].name;
-    order.sort_by_key(|&index| name(index));
+    order.sort_unstable_by_key(|&index| name(index));
     match order.windows(2).find(|pair| name(pair[0]) == name(pair[1])) {
         None => Ok(order),
         Some(pair) => Err(Error::Tensor {

@@ -21,7 +21,7 @@ pub trait FromValue<'a>: Sized {
 impl Metadata {
     /// Of these entries; the first key that stands twice, if one does.
     pub(super) fn new(mut entries: Vec<(Box<str>, Value)>) -> Result<Self, Box<str>> {
-        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         match entries.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             Some(pair) => Err(pair[0].0.clone()),
             None => Ok(Self { entries }),

@@ -13,9 +13,11 @@ mod parse;
 mod source;
 mod ty;
 mod value;
+mod writer;
 
 pub use error::Error;
 pub use file::{Gguf, TensorInfo};
 pub use metadata::{FromValue, Metadata};
 pub use ty::Type;
 pub use value::{Array, Strings, Value};
+pub use writer::{TensorWriter, Writer};

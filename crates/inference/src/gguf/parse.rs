@@ -1,3 +1,4 @@
+use super::error::quoted;
 use super::source::Source;
 use super::{Array, Error, Strings, Value};
 
@@ -38,11 +39,18 @@ impl<'a> Parser<'a> {
         Error::Damaged { offset, what: what.into() }
     }
 
-    /// Checks that the file could hold `count` of what takes `least` bytes each.
-    pub(super) fn fits(&self, count: u64, least: u64, what: &str) -> Result<usize, Error> {
+    /// Checks that the file could hold `count` of what takes `least` bytes each: `count` strings
+    /// (`unit`) in `what`.
+    pub(super) fn fits(
+        &self,
+        count: u64,
+        least: u64,
+        unit: &str,
+        what: &str,
+    ) -> Result<usize, Error> {
         let needed = count.checked_mul(least).filter(|&needed| needed <= self.left());
         needed.and_then(|_| usize::try_from(count).ok()).ok_or_else(|| Error::Truncated {
-            what: format!("{count} {what}"),
+            what: format!("{count} {unit}{what}"),
             offset: self.at,
             needed: count.saturating_mul(least),
             len: self.source.len(),
@@ -51,12 +59,14 @@ impl<'a> Parser<'a> {
 
     /// Fills `out` with the next bytes.
     fn take(&mut self, out: &mut [u8], what: &str) -> Result<(), Error> {
-        self.fits(out.len() as u64, 1, "bytes").map_err(|_| Error::Truncated {
-            what: what.to_owned(),
-            offset: self.at,
-            needed: out.len() as u64,
-            len: self.source.len(),
-        })?;
+        if out.len() as u64 > self.left() {
+            return Err(Error::Truncated {
+                what: what.to_owned(),
+                offset: self.at,
+                needed: out.len() as u64,
+                len: self.source.len(),
+            });
+        }
         let mut done = 0;
         while done < out.len() {
             if self.taken == self.buffer.len() {
@@ -76,6 +86,12 @@ impl<'a> Parser<'a> {
 
     fn bytes<const N: usize>(&mut self, what: &str) -> Result<[u8; N], Error> {
         let mut bytes = [0; N];
+        if let Some(next) = self.buffer.get(self.taken..self.taken + N) {
+            bytes.copy_from_slice(next);
+            self.taken += N;
+            self.at += N as u64;
+            return Ok(bytes);
+        }
         self.take(&mut bytes, what)?;
         Ok(bytes)
     }
@@ -95,7 +111,7 @@ impl<'a> Parser<'a> {
         if len > max {
             return Err(self.damaged(start, format!("{what} of {len} bytes; at most {max} may be")));
         }
-        let len = self.fits(len, 1, &format!("bytes of {what}"))?;
+        let len = self.fits(len, 1, "bytes of ", what)?;
         let before = text.len();
         text.resize(before + len, 0);
         self.take(&mut text[before..], what)?;
@@ -118,7 +134,7 @@ impl<'a> Parser<'a> {
     /// A value with its type before it.
     pub(super) fn value(&mut self, key: &str) -> Result<Value, Error> {
         let start = self.at;
-        let what = format!("the value of {key:?}");
+        let what = format!("the value of {}", quoted(key));
         Ok(match self.u32(&what)? {
             0 => Value::U8(u8::from_le_bytes(self.bytes(&what)?)),
             1 => Value::I8(i8::from_le_bytes(self.bytes(&what)?)),
@@ -174,7 +190,7 @@ impl<'a> Parser<'a> {
                 return Err(self.damaged(start, format!("{what} nests arrays too deeply")));
             }
             9 => {
-                let count = self.fits(count, ARRAY_MIN, &format!("arrays in {what}"))?;
+                let count = self.fits(count, ARRAY_MIN, "arrays in ", what)?;
                 for _ in 0..count {
                     self.array(depth + 1, what)?;
                 }
@@ -196,7 +212,7 @@ impl<'a> Parser<'a> {
         what: &str,
         from: fn([u8; N]) -> T,
     ) -> Result<Vec<T>, Error> {
-        let count = self.fits(count, N as u64, &format!("values in {what}"))?;
+        let count = self.fits(count, N as u64, "values in ", what)?;
         let mut values = Vec::with_capacity(count);
         for _ in 0..count {
             values.push(from(self.bytes(what)?));
@@ -205,18 +221,16 @@ impl<'a> Parser<'a> {
     }
 
     fn strings(&mut self, count: u64, what: &str) -> Result<Strings, Error> {
-        let count = self.fits(count, STRING_MIN, &format!("strings in {what}"))?;
-        let mut strings = Strings::with_capacity(count);
-        let mut one = Vec::new();
-        for index in 0..count {
-            let start = self.at;
-            one.clear();
-            self.string_into(u64::MAX, &mut one, what)?;
-            let string = std::str::from_utf8(&one).map_err(|_| {
-                self.damaged(start, format!("string {index} of {what} is not UTF-8"))
-            })?;
-            strings.push(string);
+        let start = self.at;
+        let count = self.fits(count, STRING_MIN, "strings in ", what)?;
+        let mut ends = Vec::with_capacity(count);
+        let mut text = Vec::new();
+        for _ in 0..count {
+            self.string_into(u64::MAX, &mut text, what)?;
+            ends.push(text.len());
         }
-        Ok(strings)
+        let text = String::from_utf8(text)
+            .map_err(|_| self.damaged(start, format!("{what} is not UTF-8")))?;
+        Ok(Strings::new(text, ends))
     }
 }

@@ -47,9 +47,9 @@ pub struct Strings {
 }
 
 impl Strings {
-    /// Without strings, with room for the ends of `count`.
-    pub(super) fn with_capacity(count: usize) -> Self {
-        Self { text: String::new(), ends: Vec::with_capacity(count) }
+    /// Those of `text` that end at `ends`, on borders of characters.
+    pub(super) fn new(text: String, ends: Vec<usize>) -> Self {
+        Self { text, ends }
     }
 
     /// How many.
