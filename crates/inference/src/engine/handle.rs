@@ -171,7 +171,10 @@ impl State {
 
     fn stats(&self) -> Stats {
         let (queue_depth, tokens_per_s) = (self.waiting.len(), self.pace.rate(Instant::now()));
-        Stats { queue_depth, tokens_per_s, ..self.stats.clone() }
+        // A request has its slot from its admission on, which may be a long step before the
+        // thread shows its own figures again.
+        let slots_busy = self.slots.len() - self.free();
+        Stats { queue_depth, tokens_per_s, slots_busy, ..self.stats.clone() }
     }
 }
 
