@@ -1,6 +1,6 @@
 use super::Matrix;
 use super::isa::Isa;
-use super::layout::BLOCK;
+use super::layout::{BLOCK, Weights};
 use super::vector::dispatch;
 
 /// Rows of a panel: those that a kernel takes in one pass, most of the time.
@@ -78,9 +78,9 @@ impl Activations {
         let (mut integers, mut floats) = (false, false);
         for matrix in matrices {
             assert_eq!(matrix.cols(), cols, "the inputs of a matrix");
-            match matrix.format().parts() {
-                Ok(_) => integers = true,
-                Err(_) => floats = true,
+            match matrix.format().weights() {
+                Weights::Integers(..) => integers = true,
+                Weights::Floats(_) => floats = true,
             }
         }
         (self.rows, self.cols) = (n, cols);

@@ -1,17 +1,20 @@
 use super::activations::{PANEL, Panel};
 use super::isa::Isa;
-use super::layout::{Format, ROWS};
-use super::scalar;
+use super::layout::{Floats, Format, Integers, ROWS};
+use super::scalar::Scalar;
+
+#[cfg(target_arch = "x86_64")]
+use super::avx512::Avx512;
 
 /// 16 rows of a matrix.
 #[derive(Clone, Copy)]
 pub(super) struct Group<'a> {
-    /// What multiplies the quants; empty for floats.
-    pub(super) scales: &'a [u8],
-    /// The weights. Begins at a cache line.
-    pub(super) quants: &'a [u8],
+    /// The weights, as [`layout`](super::layout) has them. Begin at a cache line.
+    pub(super) bytes: &'a [u8],
     /// Inputs.
     pub(super) cols: usize,
+    /// Whether it is read for the first time in a while: what lies behind it is fetched then.
+    pub(super) fetch: bool,
 }
 
 /// The products of a panel's rows with a group's rows: one array of 16 for each row of the panel.
@@ -24,8 +27,20 @@ pub(super) type Products = [[f32; ROWS]; PANEL];
 /// The processor has the instruction set that the kernel is written for.
 pub(super) type Kernel = unsafe fn(Group<'_>, Panel<'_>, &mut Products);
 
-/// The kernel for a format. `isa` is available.
+/// The kernels of an instruction set, one for each format.
+pub(super) trait Kernels {
+    /// For quants.
+    fn integers<F: Integers>() -> Kernel;
+    /// For floats.
+    fn floats<F: Floats>() -> Kernel;
+}
+
+/// The kernel for a format. Where there is none for `isa`, that in plain Rust, which gives the
+/// same bits.
 pub(super) fn kernel(isa: Isa, format: Format) -> Kernel {
-    let _ = isa;
-    scalar::kernel(format)
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => format.kernel::<Avx512>(),
+        _ => format.kernel::<Scalar>(),
+    }
 }

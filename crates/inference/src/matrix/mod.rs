@@ -8,6 +8,9 @@
 //! alone. The number and order of other rows, threads, and even the instruction set change no bit.
 
 mod activations;
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "vector instructions and pointers to what they load")]
+mod avx512;
 mod isa;
 mod kernel;
 mod layout;

@@ -2,7 +2,7 @@ use std::marker::PhantomData;
 
 use super::activations::{Activations, PANEL};
 use super::kernel::{Group, Kernel, Products, kernel};
-use super::layout::ROWS;
+use super::layout::{ROWS, Weights};
 use super::{Isa, Matrix, Pool};
 
 /// One product to compute.
@@ -84,7 +84,7 @@ impl<'a> Task<'a> {
         Self {
             matrix,
             kernel: kernel(isa, matrix.format()),
-            floats: matrix.format().parts().is_err(),
+            floats: matches!(matrix.format().weights(), Weights::Floats(_)),
             groups,
             items: if n == 0 { 0 } else { most.div_ceil(groups) },
             out: Out { values: job.out.as_mut_ptr(), n, rows, life: PhantomData },
@@ -96,9 +96,9 @@ impl<'a> Task<'a> {
         let first = item * self.groups;
         let end = (first + self.groups).min(self.matrix.groups());
         for index in first..end {
-            let (scales, quants) = self.matrix.group(index);
-            let group = Group { scales, quants, cols: self.matrix.cols() };
+            let (bytes, cols) = (self.matrix.group(index), self.matrix.cols());
             for panel in 0..x.panels() {
+                let group = Group { bytes, cols, fetch: panel == 0 };
                 let mut products: Products = [[0.0; ROWS]; PANEL];
                 let rows = x.panel(panel, self.floats);
                 #[expect(unsafe_code, reason = "the kernels are written for instruction sets")]

@@ -2,7 +2,7 @@ use half::{bf16, f16};
 
 use crate::gguf::Type;
 
-use super::layout::{BLOCK, Float, Format, ROWS};
+use super::layout::{BLOCK, Float, Format, ROWS, Weights};
 use super::scale::meaning;
 use super::source::pack_row;
 use super::storage::Storage;
@@ -70,13 +70,11 @@ impl Packer {
             let expected = if bytes.len() > left { left } else { self.row_bytes };
             return Err(PackError::Bytes { found: bytes.len(), expected });
         }
-        let (scales, quants) = self.matrix.format.group(self.matrix.cols);
+        let size = self.matrix.format.group(self.matrix.cols);
         for row in bytes.chunks_exact(self.row_bytes) {
             let (group, place) = (self.packed / ROWS, self.packed % ROWS);
             let all = self.matrix.storage.bytes_mut();
-            let group = &mut all[group * (scales + quants)..][..scales + quants];
-            let (scales, quants) = group.split_at_mut(scales);
-            pack_row(self.matrix.format, scales, quants, place, row);
+            pack_row(self.matrix.format, &mut all[group * size..][..size], place, row);
             self.packed += 1;
         }
         Ok(())
@@ -117,8 +115,7 @@ impl Matrix {
             return Err(shape);
         }
         let row_bytes = cols / ty.block() * ty.block_bytes();
-        let (scales, quants) = format.group(cols);
-        let len = rows.div_ceil(ROWS).checked_mul(scales + quants).ok_or(shape)?;
+        let len = rows.div_ceil(ROWS).checked_mul(format.group(cols)).ok_or(shape)?;
         let storage = Storage::zeroed(len).ok_or(PackError::Memory(len))?;
         let matrix = Self { format, rows, cols, storage };
         Ok(Packer { matrix, row_bytes, packed: 0 })
@@ -148,10 +145,10 @@ impl Matrix {
         self.rows.div_ceil(ROWS)
     }
 
-    /// The scales and the quants of a group.
-    pub(super) fn group(&self, group: usize) -> (&[u8], &[u8]) {
-        let (scales, quants) = self.format.group(self.cols);
-        self.storage.bytes()[group * (scales + quants)..][..scales + quants].split_at(scales)
+    /// The bytes of a group.
+    pub(super) fn group(&self, group: usize) -> &[u8] {
+        let size = self.format.group(self.cols);
+        &self.storage.bytes()[group * size..][..size]
     }
 
     /// Writes the weights of row `row` to `out`: the very values that the file's format means.
@@ -161,20 +158,19 @@ impl Matrix {
     pub fn row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         assert_eq!(out.len(), self.cols, "a row has one value per input");
-        let (scales, quants) = self.group(row / ROWS);
-        let place = row % ROWS;
-        match self.format.parts() {
-            Err(float) => {
-                let values = quants.chunks_exact(float.bytes()).skip(place).step_by(ROWS);
+        let (group, row) = (self.group(row / ROWS), row % ROWS);
+        match self.format.weights() {
+            Weights::Floats(float) => {
+                let values = group.chunks_exact(float.bytes()).skip(row).step_by(ROWS);
                 for (out, value) in out.iter_mut().zip(values) {
                     *out = read(float, value);
                 }
             }
-            Ok((bits, kind)) => {
-                let tiles = quants.chunks_exact(bits.bytes());
-                for (block, (tile, out)) in tiles.zip(out.chunks_exact_mut(BLOCK)).enumerate() {
-                    let meaning = meaning(kind, scales, block, place);
-                    let quants = get(bits, tile, place);
+            Weights::Integers(bits, scales) => {
+                for (tile, out) in out.chunks_exact_mut(BLOCK).enumerate() {
+                    let place = scales.place(bits, tile);
+                    let meaning = meaning(scales, group, place, row);
+                    let quants = get(bits, &group[place.quants..], row);
                     for (i, (out, quant)) in out.iter_mut().zip(quants).enumerate() {
                         let quant = i16::from(quant) - i16::from(meaning.offset);
                         let scale = meaning.scale[i / (BLOCK / 2)];

@@ -7,39 +7,34 @@
 //! sum, odd ones into another, and the two are added.
 
 use super::activations::Panel;
-use super::kernel::{Group, Kernel, Products};
-use super::layout::{BLOCK, Bits, Float, Format, ROWS, Scales};
+use super::kernel::{Group, Kernel, Kernels, Products};
+use super::layout::{BLOCK, Floats, Integers, ROWS, Scales};
 use super::packed::read;
 use super::scale::meaning;
 use super::tile::get;
 
-pub(super) fn kernel(format: Format) -> Kernel {
-    match format {
-        Format::Float(Float::F32) => |group, panel, out| floats(Float::F32, group, panel, out),
-        Format::Float(Float::F16) => |group, panel, out| floats(Float::F16, group, panel, out),
-        Format::Float(Float::Bf16) => |group, panel, out| floats(Float::Bf16, group, panel, out),
-        Format::Q4_0 => |group, panel, out| integers(Format::Q4_0, group, panel, out),
-        Format::Q4_1 => |group, panel, out| integers(Format::Q4_1, group, panel, out),
-        Format::Q5_0 => |group, panel, out| integers(Format::Q5_0, group, panel, out),
-        Format::Q5_1 => |group, panel, out| integers(Format::Q5_1, group, panel, out),
-        Format::Q8_0 => |group, panel, out| integers(Format::Q8_0, group, panel, out),
-        Format::Q4K => |group, panel, out| integers(Format::Q4K, group, panel, out),
-        Format::Q5K => |group, panel, out| integers(Format::Q5K, group, panel, out),
-        Format::Q6K => |group, panel, out| integers(Format::Q6K, group, panel, out),
+pub(super) struct Scalar;
+
+impl Kernels for Scalar {
+    fn integers<F: Integers>() -> Kernel {
+        integers::<F>
+    }
+
+    fn floats<F: Floats>() -> Kernel {
+        floats::<F>
     }
 }
 
-#[inline(always)]
-fn integers(format: Format, group: Group<'_>, panel: Panel<'_>, out: &mut Products) {
-    let Ok((bits, scales)) = format.parts() else { return };
+fn integers<F: Integers>(group: Group<'_>, panel: Panel<'_>, out: &mut Products) {
+    let (bits, scales) = (F::BITS, F::SCALES);
     let out = &mut out[..panel.rows];
     out.fill([0.0; ROWS]);
-    let tiles = group.quants.chunks_exact(bits.bytes());
-    for (index, (tile, blocks)) in tiles.zip(panel.blocks.chunks_exact(panel.rows)).enumerate() {
+    for (tile, blocks) in panel.blocks.chunks_exact(panel.rows).enumerate() {
+        let place = scales.place(bits, tile);
         for row in 0..ROWS {
-            let quants = get(bits, tile, row);
-            let meaning = meaning(scales, group.scales, index, row);
-            let offset = if bits == Bits::Eight { 128 } else { i32::from(meaning.offset) };
+            let quants = get(bits, &group.bytes[place.quants..], row);
+            let meaning = meaning(scales, group.bytes, place, row);
+            let offset = i32::from(meaning.offset);
             for (out, block) in out.iter_mut().zip(blocks) {
                 let products = |inputs: std::ops::Range<usize>| -> i32 {
                     let quants = quants[inputs.clone()].iter();
@@ -65,16 +60,15 @@ fn integers(format: Format, group: Group<'_>, panel: Panel<'_>, out: &mut Produc
     }
 }
 
-#[inline(always)]
-fn floats(float: Float, group: Group<'_>, panel: Panel<'_>, out: &mut Products) {
-    let size = float.bytes();
+fn floats<F: Floats>(group: Group<'_>, panel: Panel<'_>, out: &mut Products) {
+    let size = F::FLOAT.bytes();
     for (m, out) in out[..panel.rows].iter_mut().enumerate() {
         let mut sums = [[0.0f32; ROWS]; 2];
-        let weights = group.quants.chunks_exact(ROWS * size).take(group.cols);
+        let weights = group.bytes.chunks_exact(ROWS * size).take(group.cols);
         for (input, weights) in weights.enumerate() {
             let value = panel.values[input * panel.rows + m];
             for (sum, weight) in sums[input % 2].iter_mut().zip(weights.chunks_exact(size)) {
-                *sum = read(float, weight).mul_add(value, *sum);
+                *sum = read(F::FLOAT, weight).mul_add(value, *sum);
             }
         }
         *out = std::array::from_fn(|row| sums[0][row] + sums[1][row]);

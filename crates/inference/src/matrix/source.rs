@@ -1,23 +1,18 @@
 //! Rows as files have them (`block_q4_0` and its like in ggml's `ggml-common.h`), taken apart
 //! into quants and scales.
 
-use super::layout::{Bits, Format, ROWS, Scales, TILES};
-use super::scale::{put_block, put_super};
+use super::layout::{Bits, Float, Format, ROWS, Scales, TILES, Weights};
+use super::scale::{put_block, put_factors, put_pair};
 use super::storage::LINE;
 use super::tile::{Quants, put};
 
-/// Puts one row into its group. `row` is its place in the group; `scales` and `quants` are those
-/// of the group; `bytes` are whole blocks.
-pub(super) fn pack_row(
-    format: Format,
-    scales: &mut [u8],
-    quants: &mut [u8],
-    row: usize,
-    bytes: &[u8],
-) {
-    let mut to = Group { scales, quants, row };
+/// Puts one row, whole blocks, into its group, at place `row` of it.
+pub(super) fn pack_row(format: Format, group: &mut [u8], row: usize, bytes: &[u8]) {
+    let mut to = Group { group, row };
     match format {
-        Format::Float(float) => to.floats(float.bytes(), bytes),
+        Format::F32 => to.floats(Float::F32.bytes(), bytes),
+        Format::F16 => to.floats(Float::F16.bytes(), bytes),
+        Format::Bf16 => to.floats(Float::Bf16.bytes(), bytes),
         Format::Q4_0 => {
             for (block, [d0, d1, quants @ ..]) in blocks::<18>(bytes) {
                 to.block(format, block, [[*d0, *d1], [0; 2]], &nibbles(quants));
@@ -66,87 +61,100 @@ pub(super) fn pack_row(
 
 /// The group and the row in it that is being written.
 struct Group<'a> {
-    scales: &'a mut [u8],
-    quants: &'a mut [u8],
+    group: &'a mut [u8],
     row: usize,
 }
 
 impl Group<'_> {
     fn floats(&mut self, size: usize, bytes: &[u8]) {
         for (input, value) in bytes.chunks_exact(size).enumerate() {
-            self.quants[(input * ROWS + self.row) * size..][..size].copy_from_slice(value);
+            self.group[(input * ROWS + self.row) * size..][..size].copy_from_slice(value);
         }
     }
 
     /// A block of a format without super-blocks: scale, minimum, quants.
     #[inline]
     fn block(&mut self, format: Format, block: usize, factors: [[u8; 2]; 2], quants: &Quants) {
-        let Ok((bits, scales)) = format.parts() else { return };
-        put_block(scales, self.scales, block, self.row, factors[0], factors[1]);
-        self.tile(bits, block, quants);
+        let Weights::Integers(bits, scales) = format.weights() else { return };
+        let place = scales.place(bits, block);
+        put_block(scales, &mut self.group[place.scales..], self.row, factors);
+        put(bits, &mut self.group[place.quants..], self.row, quants);
     }
 
+    /// A tile of a format with super-blocks: its two bytes of scales, its quants.
     #[inline]
-    fn tile(&mut self, bits: Bits, block: usize, quants: &Quants) {
-        put(bits, &mut self.quants[block * bits.bytes()..][..bits.bytes()], self.row, quants);
+    fn tile(&mut self, (bits, scales): Super, tile: usize, pair: [u8; 2], quants: &Quants) {
+        let place = scales.place(bits, tile);
+        put_pair(&mut self.group[place.scales..], self.row, pair);
+        put(bits, &mut self.group[place.quants..], self.row, quants);
+    }
+
+    /// The factors of the 8 tiles of super-block `index`.
+    fn factors(&mut self, (bits, scales): Super, index: usize, factors: [[u8; 2]; 2]) {
+        let place = scales.place(bits, index * TILES);
+        put_factors(&mut self.group[place.factors..], self.row, factors);
     }
 
     fn q4_k(&mut self, index: usize, block: &[u8; 144]) {
+        const Q4_K: Super = (Bits::Four, Scales::SuperMinimum);
         let [d0, d1, e0, e1, rest @ ..] = block;
         let (pairs, quants) = rest.split_at(12);
-        self.factors(index, [[*d0, *d1], [*e0, *e1]], pairs);
+        self.factors(Q4_K, index, [[*d0, *d1], [*e0, *e1]]);
         for (chunk, quants) in quants.as_chunks::<32>().0.iter().enumerate() {
-            let first = TILES * index + 2 * chunk;
-            self.tile(Bits::Four, first, &quants.map(|q| q & 15));
-            self.tile(Bits::Four, first + 1, &quants.map(|q| q >> 4));
+            let tile = TILES * index + 2 * chunk;
+            self.tile(Q4_K, tile, pair(pairs, 2 * chunk), &quants.map(|q| q & 15));
+            self.tile(Q4_K, tile + 1, pair(pairs, 2 * chunk + 1), &quants.map(|q| q >> 4));
         }
     }
 
     fn q5_k(&mut self, index: usize, block: &[u8; 176]) {
+        const Q5_K: Super = (Bits::Five, Scales::SuperMinimum);
         let [d0, d1, e0, e1, rest @ ..] = block;
         let (pairs, rest) = rest.split_at(12);
         let (high, quants) = rest.split_at(32);
-        self.factors(index, [[*d0, *d1], [*e0, *e1]], pairs);
+        self.factors(Q5_K, index, [[*d0, *d1], [*e0, *e1]]);
         for (chunk, quants) in quants.as_chunks::<32>().0.iter().enumerate() {
-            let first = TILES * index + 2 * chunk;
+            let tile = TILES * index + 2 * chunk;
             let bit = |i: usize, shift: usize| ((high[i] >> shift) & 1) << 4;
             let low = std::array::from_fn(|i| (quants[i] & 15) | bit(i, 2 * chunk));
-            self.tile(Bits::Five, first, &low);
+            self.tile(Q5_K, tile, pair(pairs, 2 * chunk), &low);
             let low = std::array::from_fn(|i| (quants[i] >> 4) | bit(i, 2 * chunk + 1));
-            self.tile(Bits::Five, first + 1, &low);
+            self.tile(Q5_K, tile + 1, pair(pairs, 2 * chunk + 1), &low);
         }
     }
 
     fn q6_k(&mut self, index: usize, block: &[u8; 210]) {
+        const Q6_K: Super = (Bits::Six, Scales::SuperHalves);
         let (low, rest) = block.split_at(128);
         let (high, rest) = rest.split_at(64);
         let (scales, factor) = rest.split_at(16);
-        let pairs = std::array::from_fn(|i| [scales[2 * i], scales[2 * i + 1]]);
-        let factors = [[factor[0], factor[1]], [0; 2]];
-        put_super(Scales::SuperHalves, self.scales, index, self.row, factors, &pairs);
+        self.factors(Q6_K, index, [[factor[0], factor[1]], [0; 2]]);
         for tile in 0..TILES {
             // Each half of 128 inputs has 64 bytes of low bits (of blocks 0 and 2, then of
             // 1 and 3, as nibbles) and 32 of high bits.
             let (half, quarter) = (tile / 4, tile % 4);
             let low = &low[64 * half + 32 * (quarter % 2)..][..32];
             let high = &high[32 * half..][..32];
-            let (nibble, pair) = (4 * (quarter / 2), 2 * quarter);
+            let (nibble, bits) = (4 * (quarter / 2), 2 * quarter);
             let quants =
-                std::array::from_fn(|i| ((low[i] >> nibble) & 15) | (((high[i] >> pair) & 3) << 4));
-            self.tile(Bits::Six, TILES * index + tile, &quants);
+                std::array::from_fn(|i| ((low[i] >> nibble) & 15) | (((high[i] >> bits) & 3) << 4));
+            let pair = [scales[2 * tile], scales[2 * tile + 1]];
+            self.tile(Q6_K, TILES * index + tile, pair, &quants);
         }
     }
+}
 
-    /// The factors of `Q4_K` and `Q5_K`, with 8 scales and 8 minima of 6 bits in 12 bytes.
-    fn factors(&mut self, index: usize, factors: [[u8; 2]; 2], packed: &[u8]) {
-        let pairs = std::array::from_fn(|i| match i {
-            0..4 => [packed[i] & 63, packed[i + 4] & 63],
-            _ => [
-                (packed[i + 4] & 15) | ((packed[i - 4] >> 6) << 4),
-                (packed[i + 4] >> 4) | ((packed[i] >> 6) << 4),
-            ],
-        });
-        put_super(Scales::SuperMinimum, self.scales, index, self.row, factors, &pairs);
+/// Bits and scales of a format with super-blocks.
+type Super = (Bits, Scales);
+
+/// Scale and minimum of sub-block `i` of `Q4_K` and `Q5_K`: 6 bits each, in 12 bytes for all 8.
+fn pair(packed: &[u8], i: usize) -> [u8; 2] {
+    match i {
+        0..4 => [packed[i] & 63, packed[i + 4] & 63],
+        _ => [
+            (packed[i + 4] & 15) | ((packed[i - 4] >> 6) << 4),
+            (packed[i + 4] >> 4) | ((packed[i] >> 6) << 4),
+        ],
     }
 }
 
