@@ -183,3 +183,20 @@ fn the_densest_files() {
         use_all(file.finish().expect("whole")).expect("valid");
     }
 }
+
+#[test]
+fn a_file_of_holes_takes_no_memory() {
+    let path = tempfile::NamedTempFile::new().expect("a file").into_temp_path();
+    // One entry, whose value is a string of 4 GiB.
+    let mut header = b"GGUF\x03\0\0\0".to_vec();
+    header.extend([0_u64, 1, 1].map(u64::to_le_bytes).concat());
+    header.extend(b"k\x08\0\0\0");
+    header.extend((4_u64 << 30).to_le_bytes());
+    std::fs::write(&path, header).expect("written");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).expect("opened");
+    file.set_len(16 << 30).expect("room for holes");
+    let (result, most) = counted::most(|| Gguf::open(&path).map(drop));
+    let error = result.expect_err("refused").to_string();
+    assert!(error.contains("bytes of header"), "{error}");
+    assert!(most < CONSTANT, "{most} bytes were allocated");
+}

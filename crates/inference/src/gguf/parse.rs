@@ -6,6 +6,9 @@ use super::{Array, Error, Strings, Value};
 const CHUNK: usize = 64 * 1024;
 /// Arrays within arrays that are followed. None are in use; the rest is a bad joke.
 const NESTING_MAX: usize = 4;
+/// Where a header must end. The largest in use have some ten megabytes; a file with holes is of
+/// any length without taking room on the disk, but what it claims would take memory.
+const HEADER_MAX: u64 = 1 << 30;
 /// The bytes of the shortest string: its length.
 const STRING_MIN: u64 = 8;
 /// The bytes of the shortest array: type and length.
@@ -49,6 +52,10 @@ impl<'a> Parser<'a> {
         what: &str,
     ) -> Result<usize, Error> {
         let needed = count.checked_mul(least).filter(|&needed| needed <= self.left());
+        if needed.is_some_and(|needed| self.at.saturating_add(needed) > HEADER_MAX) {
+            let what = format!("{count} {what} reach past {HEADER_MAX} bytes of header");
+            return Err(self.damaged(self.at, what));
+        }
         needed.and_then(|_| usize::try_from(count).ok()).ok_or_else(|| Error::Truncated {
             what: format!("{count} {unit}{what}"),
             offset: self.at,
