@@ -31,7 +31,7 @@ pub(super) struct State {
     /// Ids of running requests that are to end.
     pub cancels: Vec<String>,
     pub slots: Vec<SlotView>,
-    /// All but `queue_depth` and `tokens_per_s`, which are counted when asked for.
+    /// All but `slots_busy`, `queue_depth` and `tokens_per_s`, which are counted when asked for.
     pub stats: Stats,
     pub pace: Pace,
     /// When the next running request is likely to end.

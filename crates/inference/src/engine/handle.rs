@@ -12,6 +12,8 @@ use crate::tokenizer::Tokenize;
 const STOPS: usize = 16;
 /// Bytes of one of them.
 const STOP_BYTES: usize = 1024;
+/// Bytes of an id or a session's name: slots keep them.
+const NAME_BYTES: usize = 1024;
 /// What [`Refused::Full`] tells at least and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -209,6 +211,11 @@ fn check(request: &Request, shape: Shape, longest: usize) -> Result<(), Refused>
     }
     if request.stop.iter().any(|stop| stop.len() > STOP_BYTES) {
         return invalid("stop", format!("a text is longer than {STOP_BYTES} bytes"));
+    }
+    for (field, name) in [("id", Some(&request.id)), ("session", request.session.as_ref())] {
+        if name.is_some_and(|name| name.len() > NAME_BYTES) {
+            return invalid(field, format!("longer than {NAME_BYTES} bytes"));
+        }
     }
     request.sampling.validate().or_else(|(field, reason)| invalid(field, reason))
 }

@@ -293,7 +293,6 @@ impl Work {
             }
         }
         let stats = &mut state.stats;
-        stats.slots_busy = self.slots.iter().filter(|slot| slot.sequence.is_some()).count();
         (stats.kv_used, stats.kv_cached, stats.kv_total) = (kv.used, kv.cached, kv.total);
         let cancelled = |(_, reason): &&(_, FinishReason)| *reason == FinishReason::Cancelled;
         stats.finished += self.ended.len() as u64;
@@ -315,7 +314,6 @@ impl Work {
         let waiting: Vec<Waiting> = state.waiting.drain(..).collect();
         state.stats.failed = Some(reason.to_owned());
         state.stats.finished += (waiting.len() + self.ended.len()) as u64;
-        state.stats.slots_busy = 0;
         state.slots.iter_mut().for_each(|view| *view = idle(view.id));
         drop(state);
         waiting.into_iter().for_each(|waiting| waiting.end(error()));

@@ -149,6 +149,8 @@ fn what_can_never_be_served_is_refused() {
     assert_eq!(field(Request { stop: vec![String::new()], ..plain() }), "stop");
     assert_eq!(field(Request { stop: vec!["a".to_owned(); 17], ..plain() }), "stop");
     assert_eq!(field(Request { stop: vec!["a".repeat(1025)], ..plain() }), "stop");
+    assert_eq!(field(Request { session: Some("s".repeat(1025)), ..plain() }), "session");
+    assert_eq!(field(ask(&"i".repeat(1025), "a")), "id");
     let sampling = Sampling { temperature: f32::NAN, ..Sampling::default() };
     assert_eq!(field(Request { sampling, ..plain() }), "temperature");
     assert_eq!(bench.engine.stats().finished, 1);
