@@ -1,3 +1,31 @@
-//! The heavy tools of the harness, each a subcommand that xtask runs.
+//! `lab`: the heavy tools of the harness, each a subcommand that xtask runs. They stand here so
+//! that `cargo xtask` itself links no TLS and no archives.
 
-fn main() {}
+mod failure;
+mod interrupt;
+mod model;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The heavy tools of the harness.
+#[derive(Debug, Parser)]
+#[command(name = "lab", version, term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    tool: Tool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Tool {
+    /// Bring a model into the folder of test models, checked by its sha256.
+    ModelFetch(model::Args),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().tool {
+        Tool::ModelFetch(args) => model::run(&args),
+    }
+}
