@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches llama.cpp as prebuilt libraries (npm) and its headers (crates.io), and builds ref.c
-# against them. Everything lies in .cache/, which git ignores; a second run does nothing.
+# against them. Everything lies in target/yardstick; a second run does nothing.
 # Prints the folder.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -10,8 +10,9 @@ npm_sha256=0d953e1503d5ab4608d8ed5b739132308c81ac05ffeb760d2a7f30e08a9f90e0
 headers_version=0.1.161
 headers_sha256=e9bea77fde41bbc15a278891cd5edd2ba07c5260d162614b41080ba1f100b39b
 
-mkdir -p .cache
-cache=$PWD/.cache
+cache=$PWD/../../target/yardstick
+mkdir -p "$cache"
+cache=$(realpath "$cache")
 if [ ! -e "$cache/lib/libllama.so" ]; then
   (cd "$cache" && npm pack --silent "$npm_package@$npm_version" >/dev/null)
   tgz=$cache/node-llama-cpp-linux-x64-$npm_version.tgz

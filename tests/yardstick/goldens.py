@@ -18,7 +18,7 @@ import numpy as np
 import reference
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-CACHE = os.path.join(HERE, ".cache")
+CACHE = os.path.realpath(f"{HERE}/../../target/yardstick")
 TOP = 32
 GREEDY = 48
 # The instruction set whose logits are stored, and the other one whose error is stated.
