@@ -37,7 +37,7 @@ else
   large=$folder/1b-q4_k_m.gguf
   if [ ! -e "$large" ]; then
     mkdir -p "$folder"
-    "$target/synthetic" --shape 1b --out "$large.part"
+    "$target/synthetic" "$large.part"
     mv "$large.part" "$large"
   fi
   pass+=(--large "$large")
