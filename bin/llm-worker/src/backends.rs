@@ -3,6 +3,7 @@ use serde_json::json;
 
 use crate::args::Backends;
 use crate::failure::Failure;
+use crate::output;
 
 /// Prints each backend, whether it is in this build, and what it finds on this machine.
 pub fn run(args: Backends) -> Result<(), Failure> {
@@ -10,7 +11,7 @@ pub fn run(args: Backends) -> Result<(), Failure> {
     let rows: Vec<_> = Backend::ALL.into_iter().map(|backend| Row::of(backend, &devices)).collect();
     if args.json {
         let rows: Vec<_> = rows.iter().map(Row::json).collect();
-        println!("{}", json!({ "backends": rows }));
+        output::line(&serde_json::Value::from(rows).to_string());
     } else {
         rows.iter().for_each(Row::print);
     }
@@ -49,10 +50,10 @@ impl Row {
 
     fn print(&self) {
         if let Some(reason) = &self.reason {
-            println!("{:<8} {reason}", self.backend);
+            output::line(&format!("{:<8} {reason}", self.backend));
         }
         for device in &self.devices {
-            println!("{:<8} {} {}", self.backend, device.index, device.name);
+            output::line(&format!("{:<8} {} {}", self.backend, device.index, device.name));
         }
     }
 }

@@ -3,6 +3,8 @@ use std::process::ExitCode;
 
 use dialtone_contract::{ErrorCode, Problem};
 
+use crate::output;
+
 /// Why the program ends without having done what it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -31,7 +33,7 @@ impl Failure {
     /// Tells it on one line, and gives the exit code to end with.
     pub fn exit(&self) -> ExitCode {
         let (code, hint) = (self.code.as_str(), self.code.hint());
-        eprintln!("error[{code}]: {}; hint: {hint}", self.message);
+        output::complaint(&format!("error[{code}]: {}; hint: {hint}", self.message));
         ExitCode::from(self.code.exit().code())
     }
 

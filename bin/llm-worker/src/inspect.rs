@@ -4,7 +4,7 @@ use dialtone_contract::ErrorCode;
 
 use crate::args::Inspect;
 use crate::failure::Failure;
-use crate::model;
+use crate::{model, output};
 
 /// Prints what a model file says of itself.
 pub fn run(args: &Inspect) -> ExitCode {
@@ -12,7 +12,7 @@ pub fn run(args: &Inspect) -> ExitCode {
     let failure =
         Failure::new(ErrorCode::ModelUnsupported, format!("{source:?} cannot be read yet"));
     if args.json {
-        println!("{}", serde_json::to_string(&failure.problem()).unwrap_or_default());
+        output::line(&serde_json::to_string(&failure.problem()).unwrap_or_default());
     }
     failure.exit()
 }

@@ -6,6 +6,7 @@ mod backends;
 mod failure;
 mod inspect;
 mod model;
+mod output;
 mod secret;
 mod serve;
 mod span;

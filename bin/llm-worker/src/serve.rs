@@ -7,7 +7,7 @@ use dialtone_llm_api::heartbeat::{self, Heartbeats};
 use dialtone_llm_api::{ApiKey, Identity, Options, Worker, routes};
 use dialtone_serve::address_file::{self, AddressFile};
 use dialtone_serve::health::Health;
-use dialtone_serve::{Drained, Limits, ListenArgs, listen, serve, shutdown_signal};
+use dialtone_serve::{Drained, Limits, ListenArgs, ListenError, listen, serve, shutdown_signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -125,7 +125,12 @@ fn start_http(
             auth_configured: key.is_some(),
         },
     )
-    .map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    .map_err(|error| match error {
+        ListenError::Unprotected(_) => {
+            Failure::new(error.code(), format!("{error}; or give --api-key-file"))
+        }
+        _ => Failure::new(error.code(), error.to_string()),
+    })?;
     let address =
         listener.local_addr().map_err(|error| Failure::of(ErrorCode::Environment, &error))?;
     worker.listens_on(address.port());
