@@ -17,12 +17,16 @@ use crate::generate::{Head, Used};
 use crate::metrics::word;
 use crate::refusal::Refusal;
 
+/// Bytes of text that the form of a message stands for.
+const MESSAGE: usize = 64;
+
 /// Answers a conversation.
 pub async fn create(State(worker): State<Worker>, Body(ask): Body) -> Result<Response, Refusal> {
     let asked = Instant::now();
     worker.check_model(ask.model.as_deref())?;
     let messages = conversation(ask.messages.as_deref())?;
-    let bytes = messages.iter().map(|message| message.content.len()).sum();
+    // To write a message costs the template something, however short it is.
+    let bytes = messages.iter().map(|message| message.content.len() + MESSAGE).sum();
     let prompt = worker.encode(bytes, move |serving| {
         encode_chat(&*serving.tokenizer, &serving.template, &messages, true)
             .map_err(|error| refusal(&error))

@@ -17,7 +17,7 @@ use crate::events::{self, Events, Script};
 use crate::metrics::word;
 use crate::refusal::Refusal;
 
-/// Answers that wait to be fetched, and names of those that were. More are refused.
+/// Answers that wait to be fetched. More are refused.
 const MOST: usize = 1024;
 
 /// The answers that were started. Cheap to clone; all clones are one.
@@ -41,7 +41,7 @@ impl Jobs {
     }
 
     fn has_room(&self) -> bool {
-        self.lock().len() < MOST
+        self.lock().values().filter(|job| matches!(job, Job::Waiting(..))).count() < MOST
     }
 
     fn take(&self, id: &str) -> Result<(Answer, Started), Refusal> {
