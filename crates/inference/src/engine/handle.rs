@@ -14,6 +14,8 @@ const STOPS: usize = 16;
 const STOP_BYTES: usize = 1024;
 /// Bytes of an id or a session's name: slots keep them.
 const NAME_BYTES: usize = 1024;
+/// For ever, as far as a process is concerned, and still a time that can be told.
+const LONG: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// What [`Refused::Full`] tells at least and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -131,7 +133,7 @@ impl Engine {
     /// again, the earlier end counts.
     pub async fn finish(&self, within: Duration) {
         let mut ended = self.owner.desk.ended.subscribe();
-        self.finish_by(Instant::now() + within);
+        self.finish_by(Instant::now() + within.min(LONG));
         // Fails only if the sender is gone, which this handle keeps.
         let _ = ended.wait_for(|ended| *ended).await;
     }

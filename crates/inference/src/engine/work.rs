@@ -15,10 +15,22 @@ use crate::tokenizer::Tokenize;
 /// Starts the thread that owns the model.
 pub(super) fn spawn(desk: Arc<Desk>, decoder: Box<dyn Decoder>, tokenizer: Arc<dyn Tokenize>) {
     let shared = Arc::clone(&desk);
-    let run = move || Work::new(desk, decoder, tokenizer).run();
+    let run = move || {
+        let _ended = Ended(Arc::clone(&desk));
+        Work::new(desk, decoder, tokenizer).run();
+    };
     if let Err(error) = std::thread::Builder::new().name("engine".to_owned()).spawn(run) {
         shared.state().stats.failed = Some(format!("no thread to run it on: {error}"));
         shared.ended.send_replace(true);
+    }
+}
+
+/// Says that the thread has ended, however it does.
+struct Ended(Arc<Desk>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.ended.send_replace(true);
     }
 }
 
@@ -68,10 +80,8 @@ impl Work {
         if let Err(panic) = result {
             self.fail(&what(panic.as_ref()));
         }
-        let Self { desk, decoder, .. } = self;
         // A model that panicked once may do so again.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(decoder)));
-        desk.ended.send_replace(true);
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(self)));
     }
 
     fn work(&mut self) {
