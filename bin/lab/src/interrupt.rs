@@ -48,7 +48,7 @@ impl Leftovers {
         self.lock().folder = Some(folder);
     }
 
-    /// A process that is killed by [`clear`](Self::clear).
+    /// A process that is killed by [`clear`](Self::clear), with its group, which it leads.
     pub fn child(&self, child: Child) {
         self.lock().child = Some(child);
     }
@@ -72,6 +72,12 @@ impl Leftovers {
 impl Held {
     fn clear(&mut self) {
         if let Some(mut child) = self.child.take() {
+            // Python may be a script that runs another one: all of its group.
+            #[cfg(unix)]
+            let _ = rustix::process::kill_process_group(
+                rustix::process::Pid::from_child(&child),
+                rustix::process::Signal::KILL,
+            );
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -231,6 +231,42 @@ fn pip_is_asked_first_and_its_failure_is_told() {
     rig.assert_fetched();
 }
 
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_pip_and_what_it_runs() {
+    let rig = Rig::new();
+    // As a shim does, in the foreground; the pipe ends when both have.
+    python(
+        &rig,
+        "echo $$ > \"$TMPDIR/../../shim\"; /bin/sh -c 'echo $$ > \"$TMPDIR/../../pip\"; while :; do :; done'",
+    );
+    let child = rig.command(&[]).spawn().expect("lab runs");
+    let pid_in = |name: &str| fs::read_to_string(rig.models().join(name)).unwrap_or_default();
+    while !pid_in("pip").ends_with('\n') {
+        std::thread::yield_now();
+    }
+    let kill = |signal: &str, pid: &str| {
+        let kill = ["-s", signal, pid.trim()];
+        std::process::Command::new("kill").args(kill).output().expect("kill runs").status.success()
+    };
+    assert!(kill("TERM", &child.id().to_string()));
+    let output = child.wait_with_output().expect("it ended");
+    assert_eq!(output.status.code(), Some(143));
+    for name in ["shim", "pip"] {
+        // Dead at once; whoever inherits it may take a moment to collect it.
+        let began = std::time::Instant::now();
+        while kill("0", &pid_in(name)) {
+            let state = fs::read_to_string(format!("/proc/{}/stat", pid_in(name).trim()));
+            if state.is_ok_and(|state| state.contains(") Z ")) {
+                break;
+            }
+            assert!(began.elapsed().as_secs() < 20, "{name} lives on");
+            std::thread::yield_now();
+        }
+    }
+    assert_eq!(rig.there(), [".fetch.lock", "pip", "shim"]);
+}
+
 /// A server that keeps the client waiting within the model until it is told to go on.
 fn held_up(model: Vec<u8>) -> (Server, mpsc::Sender<()>) {
     let (go_on, wait) = mpsc::channel::<()>();

