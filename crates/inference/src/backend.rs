@@ -42,6 +42,26 @@ pub enum Choice<T> {
     Only(T),
 }
 
+/// What the user asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The backend.
+    pub backend: Choice<Backend>,
+    /// The engine.
+    pub engine: Choice<Engine>,
+    /// Number of the backend's device.
+    pub device: usize,
+}
+
+/// What will run the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// The engine.
+    pub engine: Engine,
+    /// The device that it computes on.
+    pub device: Device,
+}
+
 /// Something that a backend can compute on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Device {
@@ -114,10 +134,15 @@ impl Backend {
     pub const fn is_built(self) -> bool {
         match self {
             Self::Cpu => true,
-            Self::Cuda => false,
-            Self::Metal => false,
-            Self::Vulkan => false,
+            Self::Cuda => cfg!(feature = "cuda"),
+            Self::Metal => cfg!(feature = "metal"),
+            Self::Vulkan => cfg!(feature = "vulkan"),
         }
+    }
+
+    /// The error for a build without it.
+    fn missing(self) -> Error {
+        Error::NotBuilt { what: self.as_str(), feature: self.as_str() }
     }
 }
 
@@ -139,7 +164,7 @@ impl Engine {
     pub const fn is_built(self) -> bool {
         match self {
             Self::Native => true,
-            Self::LlamaCpp => false,
+            Self::LlamaCpp => cfg!(feature = "llama-cpp"),
         }
     }
 }
@@ -153,7 +178,78 @@ pub fn built() -> Vec<Backend> {
 /// The devices of every backend in this build. Backends that find none are not in the list.
 #[must_use]
 pub fn devices() -> Vec<Device> {
-    vec![Device { backend: Backend::Cpu, index: 0, name: processor(), memory: 0 }]
+    let mut devices =
+        vec![Device { backend: Backend::Cpu, index: 0, name: processor(), memory: 0 }];
+    #[cfg(feature = "llama-cpp")]
+    devices.extend(crate::llama_cpp::devices());
+    devices.retain(|device| device.backend.is_built());
+    devices
+}
+
+/// What is to run a model of which `native` tells whether this crate's own engine knows it.
+///
+/// Where all is left open, a GPU is taken if this build drives one that the machine has, else
+/// the native engine, else, for models that it does not know, llama.cpp if it is built in. A
+/// backend that is named is that backend: a model that the native engine does not know is then
+/// an error, unless llama.cpp is named too.
+///
+/// # Errors
+/// If what is asked for cannot be had.
+pub fn choose(wanted: &Wanted, native: bool) -> Result<Chosen, Error> {
+    let llama_cpp = Engine::LlamaCpp.is_built();
+    // Looking for GPUs loads their drivers; whoever wants none is spared that.
+    let gpus_matter = !matches!(wanted.backend, Choice::Only(Backend::Cpu))
+        && wanted.engine != Choice::Only(Engine::Native);
+    let devices = if gpus_matter { devices() } else { vec![] };
+    choose_from(wanted, native, llama_cpp, &built(), &devices)
+}
+
+/// [`choose`] for a build and a machine.
+fn choose_from(
+    wanted: &Wanted,
+    native: bool,
+    llama_cpp: bool,
+    built: &[Backend],
+    devices: &[Device],
+) -> Result<Chosen, Error> {
+    if wanted.engine == Choice::Only(Engine::LlamaCpp) && !llama_cpp {
+        let what = Engine::LlamaCpp.as_str();
+        return Err(Error::NotBuilt { what, feature: what });
+    }
+    let has_gpu = |device: &&Device| {
+        device.backend != Backend::Cpu && device.index == wanted.device && llama_cpp
+    };
+    let backend = match (wanted.backend, wanted.engine) {
+        (Choice::Only(backend), _) => backend,
+        (Choice::Auto, Choice::Only(Engine::Native)) => Backend::Cpu,
+        (Choice::Auto, _) => devices.iter().find(has_gpu).map_or(Backend::Cpu, |gpu| gpu.backend),
+    };
+    if !built.contains(&backend) {
+        return Err(backend.missing());
+    }
+    if backend == Backend::Cpu {
+        let open = wanted.backend == Choice::Auto;
+        let engine = match wanted.engine {
+            Choice::Only(engine) => engine,
+            Choice::Auto if !native && llama_cpp && open => Engine::LlamaCpp,
+            Choice::Auto => Engine::Native,
+        };
+        let device = Device { backend, index: 0, name: processor(), memory: 0 };
+        // Another number is meant for a GPU, which is not there.
+        return match wanted.device {
+            0 => Ok(Chosen { engine, device }),
+            index => Err(Error::NoDevice { backend, index, found: 1 }),
+        };
+    }
+    if wanted.engine == Choice::Only(Engine::Native) {
+        return Err(Error::NotWith { engine: Engine::Native, backend });
+    }
+    let mut found = devices.iter().filter(|device| device.backend == backend);
+    let count = found.clone().count();
+    match found.find(|device| device.index == wanted.device) {
+        Some(device) => Ok(Chosen { engine: Engine::LlamaCpp, device: device.clone() }),
+        None => Err(Error::NoDevice { backend, index: wanted.device, found: count }),
+    }
 }
 
 /// The processor's name as the system has it.
@@ -247,5 +343,62 @@ mod tests {
         let cpu = &devices()[0];
         assert_eq!((cpu.backend, cpu.index), (Backend::Cpu, 0));
         assert!(!cpu.name.is_empty());
+    }
+
+    /// What is chosen on a machine with two GPUs for CUDA.
+    fn chosen(backend: &str, engine: &str, device: usize, native: bool) -> Result<String, Error> {
+        let wanted = Wanted { backend: backend.parse()?, engine: engine.parse()?, device };
+        let gpu = |index| Device {
+            backend: Backend::Cuda,
+            index,
+            name: format!("CUDA{index}"),
+            memory: 1 << 30,
+        };
+        let built = [Backend::Cpu, Backend::Cuda, Backend::Vulkan];
+        let chosen = choose_from(&wanted, native, true, &built, &[gpu(0), gpu(1)])?;
+        Ok(format!("{} {}{}", chosen.engine, chosen.device.backend, chosen.device.index))
+    }
+
+    /// What is chosen in a build of everything, on a machine without GPUs.
+    fn without_gpu(backend: &str, engine: &str, native: bool) -> Result<String, Error> {
+        let wanted = Wanted { backend: backend.parse()?, engine: engine.parse()?, device: 0 };
+        let chosen = choose_from(&wanted, native, true, &Backend::ALL, &[])?;
+        Ok(format!("{} {}", chosen.engine, chosen.device.backend))
+    }
+
+    #[test]
+    fn a_gpu_is_taken_where_the_user_leaves_it_open() {
+        assert_eq!(chosen("auto", "auto", 0, true).as_deref(), Ok("llama-cpp cuda0"));
+        assert_eq!(chosen("auto", "llama-cpp", 1, true).as_deref(), Ok("llama-cpp cuda1"));
+        assert_eq!(chosen("auto", "native", 0, true).as_deref(), Ok("native cpu0"));
+        assert_eq!(chosen("cpu", "auto", 0, true).as_deref(), Ok("native cpu0"));
+        assert_eq!(chosen("cpu", "llama-cpp", 0, true).as_deref(), Ok("llama-cpp cpu0"));
+    }
+
+    #[test]
+    fn models_unknown_here_go_to_llama_cpp_only_where_that_is_left_open() {
+        assert_eq!(without_gpu("auto", "auto", true).as_deref(), Ok("native cpu"));
+        assert_eq!(without_gpu("auto", "auto", false).as_deref(), Ok("llama-cpp cpu"));
+        assert_eq!(without_gpu("cpu", "auto", false).as_deref(), Ok("native cpu"));
+        assert_eq!(without_gpu("cpu", "llama-cpp", false).as_deref(), Ok("llama-cpp cpu"));
+    }
+
+    #[test]
+    fn nothing_stands_in_for_what_cannot_be_had() {
+        for backend in [Backend::Cuda, Backend::Metal, Backend::Vulkan] {
+            let error = without_gpu(backend.as_str(), "auto", true);
+            assert_eq!(error, Err(Error::NoDevice { backend, index: 0, found: 0 }));
+        }
+        let error = Error::NoDevice { backend: Backend::Cuda, index: 2, found: 2 };
+        assert_eq!(chosen("cuda", "auto", 2, true), Err(error));
+        let error = Error::NoDevice { backend: Backend::Cpu, index: 1, found: 1 };
+        assert_eq!(chosen("cpu", "auto", 1, true), Err(error));
+        let error = Error::NotBuilt { what: "metal", feature: "metal" };
+        assert_eq!(chosen("metal", "auto", 0, true), Err(error));
+        let error = Error::NotWith { engine: Engine::Native, backend: Backend::Cuda };
+        assert_eq!(chosen("cuda", "native", 0, true), Err(error));
+        let wanted = Wanted { engine: Choice::Only(Engine::LlamaCpp), ..Wanted::default() };
+        let error = choose_from(&wanted, true, false, &[Backend::Cpu], &[]);
+        assert_eq!(error, Err(Error::NotBuilt { what: "llama-cpp", feature: "llama-cpp" }));
     }
 }

@@ -16,6 +16,8 @@ pub mod backend;
 pub mod decoder;
 pub mod engine;
 pub mod gguf;
+#[cfg(feature = "llama-cpp")]
+pub mod llama_cpp;
 pub mod load;
 pub mod matrix;
 pub mod model;

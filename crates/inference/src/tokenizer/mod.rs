@@ -12,7 +12,7 @@
 mod alphabet;
 mod bpe;
 mod lexicon;
-mod names;
+pub(crate) mod names;
 mod split;
 mod spm;
 mod stream;

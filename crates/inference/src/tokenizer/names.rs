@@ -7,7 +7,7 @@ use crate::Token;
 const LONGEST: usize = 512;
 
 /// The tokens that are found in text by name.
-pub(super) struct Names {
+pub(crate) struct Names {
     // Sorted by name; of two with one name the later token alone.
     sorted: Vec<(Box<str>, Token)>,
     // For each first byte, its place in `sorted`.
@@ -16,7 +16,7 @@ pub(super) struct Names {
 
 /// A part of a text.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fragment<'a> {
+pub(crate) enum Fragment<'a> {
     /// Plain text; not empty.
     Text(&'a str),
     /// A token that stood there by name.
@@ -24,7 +24,7 @@ pub(super) enum Fragment<'a> {
 }
 
 impl Names {
-    pub(super) fn new<'a>(names: impl Iterator<Item = (&'a str, Token)>) -> Self {
+    pub(crate) fn new<'a>(names: impl Iterator<Item = (&'a str, Token)>) -> Self {
         let mut sorted: Vec<(Box<str>, Token)> = names
             .filter(|(name, _)| name.len() <= LONGEST)
             .map(|(name, token)| (name.into(), token))
@@ -40,7 +40,7 @@ impl Names {
     }
 
     /// `text` cut at every name outside the ranges `untrusted`; at each place the longest name.
-    pub(super) fn fragments<'a>(
+    pub(crate) fn fragments<'a>(
         &'a self,
         text: &'a str,
         untrusted: &'a [Range<usize>],
@@ -72,7 +72,7 @@ impl Names {
 }
 
 /// See [`Names::fragments`].
-pub(super) struct Fragments<'a> {
+pub(crate) struct Fragments<'a> {
     names: &'a Names,
     text: &'a str,
     untrusted: &'a [Range<usize>],
