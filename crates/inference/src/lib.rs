@@ -22,6 +22,7 @@ pub mod load;
 pub mod matrix;
 pub mod model;
 pub mod quant;
+pub mod reference;
 pub mod sampling;
 pub mod synthetic;
 pub mod template;
