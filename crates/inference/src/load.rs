@@ -1,14 +1,22 @@
 //! From a model file to something that can run.
 
+mod error;
+
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::decoder::Decoder;
+use crate::gguf::{self, Gguf};
 use crate::matrix::Isa;
+use crate::model::{self, Model};
 use crate::template::ChatTemplate;
-use crate::tokenizer::Tokenize;
+use crate::tokenizer::{self, Tokenize};
+
+pub use error::LoadError;
 
 /// The model that comes with the engine.
 pub const BUILT_IN: &str = "builtin";
@@ -73,4 +81,95 @@ pub struct Loaded {
     pub info: ModelInfo,
     /// What computes, for people and heartbeats: `avx512`, `CUDA0`.
     pub device: String,
+}
+
+/// The header of a model file: what it is, in milliseconds, without loading it.
+///
+/// # Errors
+/// If there is no such file, or it is no model, or damaged or cut short.
+pub fn inspect(source: &Source) -> Result<ModelInfo, LoadError> {
+    let failed = |error: gguf::Error| LoadError::of_file(source, error);
+    info(source, &open(source)?).map_err(failed)
+}
+
+/// Loads a model and all that belongs to it; `progress` is told the part that is done, 0 to 1.
+///
+/// # Errors
+/// If there is no such file, it is no model that runs here, is damaged, or does not fit the
+/// machine. Whatever the header can tell is told before anything large is read.
+pub fn load(
+    source: &Source,
+    options: &LoadOptions,
+    progress: &dyn Fn(f32),
+) -> Result<Loaded, LoadError> {
+    let gguf = open(source)?;
+    let info = info(source, &gguf).map_err(|error| LoadError::of_file(source, error))?;
+    // An architecture that is not known is the better answer than its tokenizer's kind.
+    model::Architecture::of(gguf.metadata()).map_err(|error| LoadError::of_model(source, error))?;
+    let tokenizer =
+        tokenizer::from_gguf(&gguf).map_err(|error| LoadError::of_tokenizer(source, error))?;
+    let template = ChatTemplate::from_gguf(&gguf, &*tokenizer)
+        .map_err(|error| LoadError::invalid(source, &error))?;
+    let LoadOptions { slots, context, kv_tokens, threads, isa } = *options;
+    let options = model::Options { slots, context, kv_tokens, threads, isa };
+    let model = Model::load(&gguf, &options, progress)
+        .map_err(|error| LoadError::of_model(source, error))?;
+    let device = model.isa().to_string();
+    Ok(Loaded { decoder: Box::new(model), tokenizer, template, info, device })
+}
+
+fn open(source: &Source) -> Result<Gguf, LoadError> {
+    let opened = match source {
+        Source::File(path) => Gguf::open(path),
+        Source::BuiltIn => Gguf::from_bytes(built_in()),
+    };
+    opened.map_err(|error| LoadError::of_file(source, error))
+}
+
+/// Random weights, for as long as there is no trained model of its size.
+fn built_in() -> Vec<u8> {
+    use crate::synthetic::{Family, Synthetic, Types};
+    let types = Types::all(gguf::Type::Q8_0);
+    Synthetic::small(Family::Llama, types, 1).to_bytes().unwrap_or_default()
+}
+
+fn info(source: &Source, gguf: &Gguf) -> Result<ModelInfo, gguf::Error> {
+    let metadata = gguf.metadata();
+    let stem = match source {
+        Source::File(path) => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
+        Source::BuiltIn => None,
+    };
+    let named = metadata.str("general.name")?.filter(|name| !name.is_empty()).map(str::to_owned);
+    let mut formats = BTreeMap::new();
+    for tensor in gguf.tensors() {
+        *formats.entry(tensor.ty).or_insert(0u64) += tensor.values() as u64;
+    }
+    let most = formats.iter().max_by_key(|(_, values)| **values);
+    let rows = gguf.tensor("token_embd.weight").map_or(0, |tensor| tensor.dims[1]);
+    Ok(ModelInfo {
+        name: named.or(stem).unwrap_or_else(|| BUILT_IN.to_owned()),
+        architecture: metadata.architecture()?.to_owned(),
+        version: gguf.version(),
+        tensors: gguf.tensors().len(),
+        parameters: formats.values().sum(),
+        bytes: gguf.len(),
+        format: most.map(|(ty, _)| ty.to_string()).unwrap_or_default(),
+        context: metadata.arch("context_length")?.unwrap_or(0),
+        vocab: rows,
+    })
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::BuiltIn => f.write_str(BUILT_IN),
+        }
+    }
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded").field("info", &self.info).field("device", &self.device).finish()
+    }
 }
