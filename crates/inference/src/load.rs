@@ -21,6 +21,9 @@ pub use error::LoadError;
 /// The model that comes with the engine.
 pub const BUILT_IN: &str = "builtin";
 
+/// Its file.
+const TINY: &[u8] = include_bytes!("../../../.test-models/tiny.gguf");
+
 /// Where a model comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -121,16 +124,9 @@ pub fn load(
 fn open(source: &Source) -> Result<Gguf, LoadError> {
     let opened = match source {
         Source::File(path) => Gguf::open(path),
-        Source::BuiltIn => Gguf::from_bytes(built_in()),
+        Source::BuiltIn => Gguf::from_bytes(TINY),
     };
     opened.map_err(|error| LoadError::of_file(source, error))
-}
-
-/// Random weights, for as long as there is no trained model of its size.
-fn built_in() -> Vec<u8> {
-    use crate::synthetic::{Family, Synthetic, Types};
-    let types = Types::all(gguf::Type::Q8_0);
-    Synthetic::small(Family::Llama, types, 1).to_bytes().unwrap_or_default()
 }
 
 fn info(source: &Source, gguf: &Gguf) -> Result<ModelInfo, gguf::Error> {

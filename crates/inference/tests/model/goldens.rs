@@ -119,6 +119,15 @@ fn hold_against(name: &str, gguf: &Gguf, isa: Isa) {
 }
 
 #[test]
+fn the_tiny_model_is_at_least_as_near_to_the_float_reference_as_llama_cpp() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.test-models/tiny.gguf");
+    let gguf = Gguf::open(&path).expect("the model is part of the repository");
+    for isa in available() {
+        hold_against("tiny", &gguf, isa);
+    }
+}
+
+#[test]
 fn smollm2_is_at_least_as_near_to_the_float_reference_as_llama_cpp() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.test-models");
     let path: PathBuf = folder.join("SmolLM2-135M-Instruct.Q4_1.gguf");
