@@ -91,8 +91,8 @@ unsafe fn pass<F: Integers, const M: usize>(
                 }),
             };
             let weights = unpack::<F>(quants);
-            for m in 0..M {
-                sums[m] = add::<F>(sums[m], &weights, scale, blocks.add(m));
+            for (m, sum) in sums.iter_mut().enumerate() {
+                *sum = add::<F>(*sum, &weights, scale, blocks.add(m));
             }
             blocks = blocks.add(panel.rows);
         }
@@ -149,7 +149,7 @@ unsafe fn unpack<F: Integers>(tile: *const u8) -> [__m512i; REGISTERS] {
         }
         Bits::Six => {
             let mask = _mm512_set1_epi8(48);
-            for i in 0..REGISTERS {
+            for (i, weights) in weights.iter_mut().enumerate() {
                 let high = load(4 + i / 4);
                 // Bits 2 i and 2 i + 1 of each byte to bits 4 and 5.
                 let pair = match i % 4 {
@@ -158,7 +158,7 @@ unsafe fn unpack<F: Integers>(tile: *const u8) -> [__m512i; REGISTERS] {
                     2 => high,
                     _ => _mm512_srli_epi16::<2>(high),
                 };
-                weights[i] = _mm512_or_si512(weights[i], _mm512_and_si512(pair, mask));
+                *weights = _mm512_or_si512(*weights, _mm512_and_si512(pair, mask));
             }
         }
         Bits::Four | Bits::Eight => {}

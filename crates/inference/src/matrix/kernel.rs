@@ -4,7 +4,7 @@ use super::layout::{Floats, Format, Integers, ROWS};
 use super::scalar::Scalar;
 
 #[cfg(target_arch = "x86_64")]
-use super::avx512::Avx512;
+use super::{avx2::Avx2, avx512::Avx512};
 
 /// 16 rows of a matrix.
 #[derive(Clone, Copy)]
@@ -39,6 +39,8 @@ pub(super) trait Kernels {
 /// same bits.
 pub(super) fn kernel(isa: Isa, format: Format) -> Kernel {
     match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => format.kernel::<Avx2>(),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => format.kernel::<Avx512>(),
         _ => format.kernel::<Scalar>(),

@@ -10,6 +10,9 @@
 mod activations;
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "vector instructions and pointers to what they load")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "vector instructions and pointers to what they load")]
 mod avx512;
 mod isa;
 mod kernel;
