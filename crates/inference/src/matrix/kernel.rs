@@ -3,6 +3,8 @@ use super::isa::Isa;
 use super::layout::{Floats, Format, Integers, ROWS};
 use super::scalar::Scalar;
 
+#[cfg(target_arch = "aarch64")]
+use super::neon::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2::Avx2, avx512::Avx512};
 
@@ -43,6 +45,8 @@ pub(super) fn kernel(isa: Isa, format: Format) -> Kernel {
         Isa::Avx2 => format.kernel::<Avx2>(),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => format.kernel::<Avx512>(),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => format.kernel::<Neon>(),
         _ => format.kernel::<Scalar>(),
     }
 }

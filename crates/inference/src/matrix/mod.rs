@@ -18,6 +18,9 @@ mod isa;
 mod kernel;
 mod layout;
 mod multiply;
+#[cfg(target_arch = "aarch64")]
+#[expect(unsafe_code, reason = "vector instructions and pointers to what they load")]
+mod neon;
 mod packed;
 mod pool;
 mod scalar;
