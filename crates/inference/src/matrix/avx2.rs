@@ -121,17 +121,28 @@ unsafe fn float(at: *const u8) -> __m256 {
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 unsafe fn scale<F: Integers>(at: *const u8, row: usize, factors: [__m256; 2]) -> [__m256; 2] {
-    // SAFETY: the caller says so, for all of this function.
-    let pair = |i: usize| unsafe { _mm_loadl_epi64(at.add(i * ROWS + row).cast()) };
-    match F::SCALES {
-        // SAFETY: as above.
-        Scales::Offset(_) => [unsafe { float(at.add(2 * row)) }; 2],
-        // SAFETY: as above.
-        Scales::Minimum => [0, 1].map(|i| unsafe { float(at.add(2 * (i * ROWS + row))) }),
-        Scales::SuperMinimum => [0, 1]
-            .map(|i| _mm256_mul_ps(factors[i], _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(pair(i))))),
-        Scales::SuperHalves => [0, 1]
-            .map(|i| _mm256_mul_ps(factors[0], _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(pair(i))))),
+    // SAFETY: the caller says so.
+    unsafe {
+        match F::SCALES {
+            Scales::Offset(_) => [float(at.add(2 * row)); 2],
+            Scales::Minimum => [float(at.add(2 * row)), float(at.add(2 * (ROWS + row)))],
+            Scales::SuperMinimum => {
+                let scale = _mm256_cvtepu8_epi32(_mm_loadl_epi64(at.add(row).cast()));
+                let minimum = _mm256_cvtepu8_epi32(_mm_loadl_epi64(at.add(ROWS + row).cast()));
+                [
+                    _mm256_mul_ps(factors[0], _mm256_cvtepi32_ps(scale)),
+                    _mm256_mul_ps(factors[1], _mm256_cvtepi32_ps(minimum)),
+                ]
+            }
+            Scales::SuperHalves => {
+                let low = _mm256_cvtepi8_epi32(_mm_loadl_epi64(at.add(row).cast()));
+                let high = _mm256_cvtepi8_epi32(_mm_loadl_epi64(at.add(ROWS + row).cast()));
+                [
+                    _mm256_mul_ps(factors[0], _mm256_cvtepi32_ps(low)),
+                    _mm256_mul_ps(factors[0], _mm256_cvtepi32_ps(high)),
+                ]
+            }
+        }
     }
 }
 
@@ -146,110 +157,177 @@ unsafe fn products<F: Integers, const M: usize>(
     tile: *const u8,
     blocks: *const Block,
 ) -> [[__m256i; 2]; M] {
-    // SAFETY: the caller says so, for all of this function.
-    let load = |i: usize| unsafe { _mm256_loadu_si256(tile.add(LINE * i).cast()) };
-    // SAFETY: as above; 32 activations are 8 words.
-    let word = |m: usize, i: usize| unsafe {
-        _mm256_set1_epi32((*blocks.add(m)).q.as_ptr().cast::<i32>().add(i).read())
-    };
-    let zero = _mm256_setzero_si256();
-    let ones = _mm256_set1_epi16(1);
+    // SAFETY: as for this function.
+    unsafe {
+        match F::BITS {
+            Bits::Four => four(tile, blocks),
+            Bits::Five => five(tile, blocks),
+            Bits::Six => six(tile, blocks),
+            Bits::Eight => eight(tile, blocks),
+        }
+    }
+}
+
+/// Register `i` of a tile's half.
+///
+/// # Safety
+/// It is there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn load(tile: *const u8, i: usize) -> __m256i {
+    // SAFETY: the caller says so.
+    unsafe { _mm256_loadu_si256(tile.add(LINE * i).cast()) }
+}
+
+/// Activations `4 i` to `4 i + 3` of block `m`, for every row of weights.
+///
+/// # Safety
+/// The block is there, and `i` below 8.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn word(blocks: *const Block, m: usize, i: usize) -> __m256i {
+    // SAFETY: the caller says so; 32 activations are 8 words.
+    unsafe { _mm256_set1_epi32((*blocks.add(m)).q.as_ptr().cast::<i32>().add(i).read()) }
+}
+
+/// Register `i` and register `i + 4`, of the low and the high nibbles.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn nibbles(both: __m256i) -> [__m256i; 2] {
     let nibble = _mm256_set1_epi8(15);
+    [_mm256_and_si256(both, nibble), _mm256_and_si256(_mm256_srli_epi16::<4>(both), nibble)]
+}
+
+/// [`products`] of quants of 4 bits.
+///
+/// # Safety
+/// As there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn four<const M: usize>(tile: *const u8, blocks: *const Block) -> [[__m256i; 2]; M] {
+    let zero = _mm256_setzero_si256();
+    // Pairs are at most 15 x 127 x 2, and 8 of them less than 2^15.
+    let mut narrow = [zero; M];
+    for i in 0..4 {
+        // SAFETY: the caller says so.
+        let [low, high] = nibbles(unsafe { load(tile, i) });
+        for (m, narrow) in narrow.iter_mut().enumerate() {
+            // SAFETY: the caller says so.
+            let words = unsafe { [word(blocks, m, i), word(blocks, m, i + 4)] };
+            let low = _mm256_maddubs_epi16(low, words[0]);
+            let high = _mm256_maddubs_epi16(high, words[1]);
+            *narrow = _mm256_add_epi16(*narrow, _mm256_add_epi16(low, high));
+        }
+    }
+    narrow.map(|narrow| [_mm256_madd_epi16(narrow, _mm256_set1_epi16(1)), zero])
+}
+
+/// [`products`] of quants of 5 bits.
+///
+/// # Safety
+/// As there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn five<const M: usize>(tile: *const u8, blocks: *const Block) -> [[__m256i; 2]; M] {
+    let zero = _mm256_setzero_si256();
+    let mask = _mm256_set1_epi8(16);
+    // SAFETY: the caller says so.
+    let bits = unsafe { load(tile, 4) };
     let mut sums = [[zero; 2]; M];
-    match F::BITS {
-        Bits::Four => {
-            // Pairs are at most 15 x 127 x 2, and 8 of them less than 2^15.
-            let mut narrow = [zero; M];
-            for i in 0..4 {
-                let both = load(i);
-                let low = _mm256_and_si256(both, nibble);
-                let high = _mm256_and_si256(_mm256_srli_epi16::<4>(both), nibble);
-                for (m, narrow) in narrow.iter_mut().enumerate() {
-                    let low = _mm256_maddubs_epi16(low, word(m, i));
-                    let high = _mm256_maddubs_epi16(high, word(m, i + 4));
-                    *narrow = _mm256_add_epi16(*narrow, _mm256_add_epi16(low, high));
-                }
-            }
-            for (sums, narrow) in sums.iter_mut().zip(narrow) {
-                sums[0] = _mm256_madd_epi16(narrow, ones);
-            }
-        }
-        Bits::Five => {
-            let bits = load(4);
-            let mask = _mm256_set1_epi8(16);
-            for step in 0..2 {
-                // Pairs are at most 31 x 127 x 2, and 4 of them less than 2^15.
-                let mut narrow = [zero; M];
-                for i in 2 * step..2 * step + 2 {
-                    let both = load(i);
-                    let bit = _mm256_sll_epi16(bits, _mm_cvtsi32_si128(4 - i as i32));
-                    let low = _mm256_or_si256(
-                        _mm256_and_si256(both, nibble),
-                        _mm256_and_si256(bit, mask),
-                    );
-                    let bit = _mm256_srl_epi16(bits, _mm_cvtsi32_si128(i as i32));
-                    let high = _mm256_or_si256(
-                        _mm256_and_si256(_mm256_srli_epi16::<4>(both), nibble),
-                        _mm256_and_si256(bit, mask),
-                    );
-                    for (m, narrow) in narrow.iter_mut().enumerate() {
-                        let low = _mm256_maddubs_epi16(low, word(m, i));
-                        let high = _mm256_maddubs_epi16(high, word(m, i + 4));
-                        *narrow = _mm256_add_epi16(*narrow, _mm256_add_epi16(low, high));
-                    }
-                }
-                for (sums, narrow) in sums.iter_mut().zip(narrow) {
-                    sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(narrow, ones));
-                }
+    for step in 0..2 {
+        // Pairs are at most 31 x 127 x 2, and 4 of them less than 2^15.
+        let mut narrow = [zero; M];
+        for i in 2 * step..2 * step + 2 {
+            // SAFETY: the caller says so.
+            let [low, high] = nibbles(unsafe { load(tile, i) });
+            // Bits i and i + 4 of each byte to bit 4; what comes from the neighbour is masked.
+            let bit = _mm256_sll_epi16(bits, _mm_cvtsi32_si128(4 - i as i32));
+            let low = _mm256_or_si256(low, _mm256_and_si256(bit, mask));
+            let bit = _mm256_srl_epi16(bits, _mm_cvtsi32_si128(i as i32));
+            let high = _mm256_or_si256(high, _mm256_and_si256(bit, mask));
+            for (m, narrow) in narrow.iter_mut().enumerate() {
+                // SAFETY: the caller says so.
+                let words = unsafe { [word(blocks, m, i), word(blocks, m, i + 4)] };
+                let low = _mm256_maddubs_epi16(low, words[0]);
+                let high = _mm256_maddubs_epi16(high, words[1]);
+                *narrow = _mm256_add_epi16(*narrow, _mm256_add_epi16(low, high));
             }
         }
-        Bits::Six => {
-            let mask = _mm256_set1_epi8(48);
-            for step in 0..2 {
-                // Pairs are at most 63 x 127 x 2, and 2 of them less than 2^15.
-                let mut narrow = [[zero; 2]; M];
-                for i in 2 * step..2 * step + 2 {
-                    let both = load(i);
-                    let pair = |bits: __m256i| match i {
-                        0 => _mm256_slli_epi16::<4>(bits),
-                        1 => _mm256_slli_epi16::<2>(bits),
-                        2 => bits,
-                        _ => _mm256_srli_epi16::<2>(bits),
-                    };
-                    let low = _mm256_or_si256(
-                        _mm256_and_si256(both, nibble),
-                        _mm256_and_si256(pair(load(4)), mask),
-                    );
-                    let high = _mm256_or_si256(
-                        _mm256_and_si256(_mm256_srli_epi16::<4>(both), nibble),
-                        _mm256_and_si256(pair(load(5)), mask),
-                    );
-                    for (m, narrow) in narrow.iter_mut().enumerate() {
-                        let low = _mm256_maddubs_epi16(low, word(m, i));
-                        let high = _mm256_maddubs_epi16(high, word(m, i + 4));
-                        narrow[0] = _mm256_add_epi16(narrow[0], low);
-                        narrow[1] = _mm256_add_epi16(narrow[1], high);
-                    }
-                }
-                for (sums, narrow) in sums.iter_mut().zip(narrow) {
-                    for (sum, narrow) in sums.iter_mut().zip(narrow) {
-                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(narrow, ones));
-                    }
+        for (sums, narrow) in sums.iter_mut().zip(narrow) {
+            let wide = _mm256_madd_epi16(narrow, _mm256_set1_epi16(1));
+            sums[0] = _mm256_add_epi32(sums[0], wide);
+        }
+    }
+    sums
+}
+
+/// [`products`] of quants of 6 bits, apart for both halves of the inputs.
+///
+/// # Safety
+/// As there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn six<const M: usize>(tile: *const u8, blocks: *const Block) -> [[__m256i; 2]; M] {
+    let zero = _mm256_setzero_si256();
+    let mask = _mm256_set1_epi8(48);
+    // SAFETY: the caller says so.
+    let bits = unsafe { [load(tile, 4), load(tile, 5)] };
+    let mut sums = [[zero; 2]; M];
+    for step in 0..2 {
+        // Pairs are at most 63 x 127 x 2, and 2 of them less than 2^15.
+        let mut narrow = [[zero; 2]; M];
+        for i in 2 * step..2 * step + 2 {
+            // SAFETY: the caller says so.
+            let mut weights = nibbles(unsafe { load(tile, i) });
+            for (weights, bits) in weights.iter_mut().zip(bits) {
+                // Bits 2 i and 2 i + 1 of each byte to bits 4 and 5.
+                let pair = match i {
+                    0 => _mm256_slli_epi16::<4>(bits),
+                    1 => _mm256_slli_epi16::<2>(bits),
+                    2 => bits,
+                    _ => _mm256_srli_epi16::<2>(bits),
+                };
+                *weights = _mm256_or_si256(*weights, _mm256_and_si256(pair, mask));
+            }
+            for (m, narrow) in narrow.iter_mut().enumerate() {
+                // SAFETY: the caller says so.
+                let words = unsafe { [word(blocks, m, i), word(blocks, m, i + 4)] };
+                for half in 0..2 {
+                    let products = _mm256_maddubs_epi16(weights[half], words[half]);
+                    narrow[half] = _mm256_add_epi16(narrow[half], products);
                 }
             }
         }
-        Bits::Eight => {
-            // Signed again: pairs are at most 128 x 127 x 2, with the sign at the activations.
-            let sign = _mm256_set1_epi8(i8::MIN);
-            for i in 0..8 {
-                let weights = _mm256_xor_si256(load(i), sign);
-                let magnitudes = _mm256_abs_epi8(weights);
-                for (m, sums) in sums.iter_mut().enumerate() {
-                    let signed = _mm256_sign_epi8(word(m, i), weights);
-                    let pairs = _mm256_maddubs_epi16(magnitudes, signed);
-                    sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(pairs, ones));
-                }
+        for (sums, narrow) in sums.iter_mut().zip(narrow) {
+            for (sum, narrow) in sums.iter_mut().zip(narrow) {
+                let wide = _mm256_madd_epi16(narrow, _mm256_set1_epi16(1));
+                *sum = _mm256_add_epi32(*sum, wide);
             }
+        }
+    }
+    sums
+}
+
+/// [`products`] of quants of 8 bits, signed again.
+///
+/// # Safety
+/// As there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn eight<const M: usize>(tile: *const u8, blocks: *const Block) -> [[__m256i; 2]; M] {
+    let zero = _mm256_setzero_si256();
+    let mut sums = [[zero; 2]; M];
+    for i in 0..8 {
+        // SAFETY: the caller says so.
+        let weights = _mm256_xor_si256(unsafe { load(tile, i) }, _mm256_set1_epi8(i8::MIN));
+        let magnitudes = _mm256_abs_epi8(weights);
+        for (m, sums) in sums.iter_mut().enumerate() {
+            // Pairs are at most 128 x 127 x 2: the sign is at the activations.
+            // SAFETY: the caller says so.
+            let signed = _mm256_sign_epi8(unsafe { word(blocks, m, i) }, weights);
+            let pairs = _mm256_maddubs_epi16(magnitudes, signed);
+            let wide = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+            sums[0] = _mm256_add_epi32(sums[0], wide);
         }
     }
     sums
@@ -266,7 +344,7 @@ fn add<F: Integers>(
 ) -> __m256 {
     let factor = _mm256_set1_ps(block.scale);
     let product = |integers| _mm256_mul_ps(_mm256_cvtepi32_ps(integers), factor);
-    let less = |less| _mm256_set1_epi32(less);
+    let less = |less: i32| _mm256_set1_epi32(less);
     match F::SCALES {
         Scales::Offset(offset) => {
             let low = match offset {

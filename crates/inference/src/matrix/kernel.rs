@@ -15,7 +15,12 @@ pub(super) struct Group<'a> {
     pub(super) bytes: &'a [u8],
     /// Inputs.
     pub(super) cols: usize,
-    /// Whether it is read for the first time in a while: what lies behind it is fetched then.
+    /// Whether it is read for the first time in a while: what lies behind it is fetched then,
+    /// where that helps.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "only kernels for x86-64 fetch ahead")
+    )]
     pub(super) fetch: bool,
 }
 

@@ -8,7 +8,7 @@ use std::arch::asm;
 
 use super::activations::{Block, Panel};
 use super::kernel::{Group, Kernel, Kernels, Products};
-use super::layout::{BLOCK, Bits, Float, Floats, Integers, REGISTERS, ROWS, Scales, TILES};
+use super::layout::{BLOCK, Bits, Float, Floats, Integers, REGISTERS, ROWS, Scales};
 use super::storage::LINE;
 
 /// Rows of a quarter.
