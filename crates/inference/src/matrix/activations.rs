@@ -1,7 +1,7 @@
 use super::Matrix;
+use super::dispatch::dispatch;
 use super::isa::Isa;
 use super::layout::{BLOCK, Weights};
-use super::vector::dispatch;
 
 /// Rows of a panel: those that a kernel takes in one pass, most of the time.
 pub(super) const PANEL: usize = 8;

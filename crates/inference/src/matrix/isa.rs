@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// An instruction set that the kernels are written for.
 ///
-/// [`multiply`](super::multiply) and [`vector`](super::vector) give the same bits on all of them:
-/// sums of integers are exact, and those of floats are done in one order.
+/// [`multiply`](super::multiply) gives the same bits on all of them: sums of integers are exact,
+/// and those of floats are done in one order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
     /// Plain Rust: the reference for all others.
@@ -35,7 +35,7 @@ impl Isa {
 
     /// Whether this processor has it, and the operating system lets it be used.
     pub fn is_available(self) -> bool {
-        // Asked before every operation on a few values: one load instead of six look-ups.
+        // Asked before every operation: one load instead of six look-ups.
         static KNOWN: AtomicU8 = AtomicU8::new(0);
         let mut known = KNOWN.load(Ordering::Relaxed);
         if known == 0 {

@@ -14,6 +14,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "vector instructions and pointers to what they load")]
 mod avx512;
+mod dispatch;
 mod isa;
 mod kernel;
 mod layout;
@@ -28,7 +29,6 @@ mod scale;
 mod source;
 mod storage;
 mod tile;
-pub mod vector;
 
 pub use activations::Activations;
 pub use isa::{Isa, UnknownIsa};
