@@ -2,7 +2,7 @@
 //! number of rows of activations.
 //!
 //! ```text
-//! cargo run --release -p dialtone-inference --example kernels [ISA ..] [FORMAT ..] [model] [large]
+//! cargo run --release -p dialtone-inference --example kernels [ISA ..] [FORMAT ..] [model] [large] [pack]
 //! ```
 
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ const LAYER: [(usize, usize, usize); 4] =
 const LAYERS: usize = 30;
 /// Matrices of a 1B model: rows, inputs, how many; more than any cache holds.
 const LARGE: (usize, usize, usize) = (5632, 2048, 12);
-/// The sets of matrices, for the command line.
-const SHAPES: [&str; 2] = ["model", "large"];
+/// What is measured: products with two sets of matrices, packing.
+const SHAPES: [&str; 3] = ["model", "large", "pack"];
 /// Time of one measurement.
 const TIME: Duration = Duration::from_millis(300);
 const ROUNDS: usize = 5;
@@ -32,6 +32,11 @@ fn main() {
     };
     let isas = Isa::ALL.map(Isa::name);
     let types: Vec<&str> = Type::ALL.iter().map(|ty| ty.name()).collect();
+    for ty in Type::ALL.iter().copied().filter(|ty| ty.runs() && wanted(ty.name(), &types)) {
+        if wanted("pack", &SHAPES) {
+            report_packing(ty);
+        }
+    }
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available() && wanted(isa.name(), &isas)) {
         for ty in Type::ALL.iter().copied().filter(|ty| ty.runs() && wanted(ty.name(), &types)) {
             if ty.block() == 32 && wanted("model", &SHAPES) {
@@ -44,6 +49,32 @@ fn main() {
             }
         }
     }
+}
+
+/// How fast rows are packed.
+fn report_packing(ty: Type) {
+    let (rows, cols, _) = LARGE;
+    let bytes = quantize(ty, &values(cols)).expect("whole blocks").repeat(rows);
+    let best = best(|| drop(Matrix::pack(ty, rows, cols, &bytes).expect("it fits")));
+    println!("pack {:5} {:7.1} MB/s", ty.name(), bytes.len() as f64 / best / 1e6);
+}
+
+/// Seconds of CPU time that one call of `step` takes: the best of some rounds.
+fn best(mut step: impl FnMut()) -> f64 {
+    let mut best = f64::MAX;
+    for _ in 0..ROUNDS {
+        let (began, start, mut count) = (Instant::now(), cpu_time(), 0);
+        while began.elapsed() < TIME {
+            step();
+            count += 1;
+        }
+        let spent = match (start, cpu_time()) {
+            (Some(start), Some(end)) => end - start,
+            _ => began.elapsed(),
+        };
+        best = best.min(spent.as_secs_f64() / f64::from(count));
+    }
+    best
 }
 
 /// All matrices of the layers of SmolLM2-135M.
@@ -72,20 +103,7 @@ fn report(isa: Isa, ty: Type, name: &str, matrices: &[Matrix], ns: &[usize]) {
     let bytes: usize = matrices.iter().map(Matrix::bytes).sum();
     let pool = Pool::new(1);
     for &n in ns {
-        let mut step = step(isa, matrices, n, &pool);
-        let mut best = f64::MAX;
-        for _ in 0..ROUNDS {
-            let (began, start, mut count) = (Instant::now(), cpu_time(), 0);
-            while began.elapsed() < TIME {
-                step();
-                count += 1;
-            }
-            let spent = match (start, cpu_time()) {
-                (Some(start), Some(end)) => end - start,
-                _ => began.elapsed(),
-            };
-            best = best.min(spent.as_secs_f64() / f64::from(count));
-        }
+        let best = best(step(isa, matrices, n, &pool));
         println!(
             "{isa:8} {:5} {name:6} {n:3} rows {:8.1} GMAC/s {:7.1} GB/s {:9.1} rows/s",
             ty.name(),
