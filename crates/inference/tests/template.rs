@@ -73,7 +73,7 @@ fn tokenizer() -> Tokenizer {
     let vocab = Vocab {
         model: "gpt2".into(),
         pre: Some("gpt-2".into()),
-        tokens,
+        tokens: tokens.iter().collect(),
         types,
         begin,
         add_begin: Some(true),

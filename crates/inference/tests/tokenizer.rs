@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use dialtone_inference::gguf::Gguf;
+use dialtone_inference::gguf::{Gguf, Strings};
 use dialtone_inference::tokenizer::{Error, Splitter, Tokenize, Tokenizer, Vocab};
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -111,6 +111,7 @@ fn words_are_those_of_the_published_tokenizers() {
 
 fn spm() -> (Vocab, Vec<Case>) {
     let SpmGolden { tokens, scores, types, cases } = golden().spm;
+    let tokens = tokens.iter().collect();
     let vocab = Vocab { model: "llama".into(), tokens, scores, types, ..Vocab::default() };
     (vocab, cases)
 }
@@ -153,7 +154,14 @@ fn bytes(pre: &str, merges: &[(&str, &str)]) -> Vocab {
         types.push(1);
     }
     let merges = merges.iter().map(|(left, right)| format!("{left} {right}")).collect();
-    Vocab { model: "gpt2".into(), pre: Some(pre.into()), tokens, types, merges, ..Vocab::default() }
+    Vocab {
+        model: "gpt2".into(),
+        pre: Some(pre.into()),
+        tokens: tokens.iter().collect(),
+        types,
+        merges,
+        ..Vocab::default()
+    }
 }
 
 const MERGES: [(&str, &str); 6] =
@@ -190,13 +198,13 @@ fn strange_vocabularies_are_refused_or_harmless() {
     let refused = |vocab: &Vocab| Tokenizer::new(vocab).err().expect("refused").to_string();
     let good = bytes("gpt-2", &MERGES);
     assert!(refused(&Vocab { model: "bert".into(), ..good.clone() }).contains("\"bert\""));
-    assert!(refused(&Vocab { tokens: Vec::new(), ..good.clone() }).contains("is empty"));
+    assert!(refused(&Vocab { tokens: Strings::default(), ..good.clone() }).contains("is empty"));
     assert!(refused(&Vocab { types: vec![1], ..good.clone() }).contains("1 entries for 264"));
     assert!(refused(&Vocab { model: "llama".into(), ..good.clone() }).contains("scores"));
     let error = Tokenizer::new(&Vocab {
-        tokens: vec!["word".into()],
+        tokens: ["word"].iter().collect(),
         types: Vec::new(),
-        merges: Vec::new(),
+        merges: Strings::default(),
         ..good.clone()
     });
     assert!(matches!(error, Err(Error::NoBytes)));
@@ -206,9 +214,13 @@ fn strange_vocabularies_are_refused_or_harmless() {
     strange.add_begin = Some(true);
     strange.ends = vec![400, 1 << 40, 257, 257];
     strange.unknown = Some(9999);
-    strange.merges.extend(["", " ", "  ", "a", "nobody knows", "a a", "é", " a"].map(String::from));
+    for merge in ["", " ", "  ", "a", "nobody knows", "a a", "é", " a"] {
+        strange.merges.push(merge);
+    }
     // Twice the same token, one without a name, types out of range.
-    strange.tokens.extend(["a".into(), String::new(), "zz".into()]);
+    for token in ["a", "", "zz"] {
+        strange.tokens.push(token);
+    }
     strange.types.extend([1, 3, -7]);
     strange.pre = Some("never heard of".into());
     let tokenizer = Tokenizer::new(&strange).expect("harmless");
@@ -271,9 +283,9 @@ proptest! {
             let vocab = Vocab {
                 model: model.into(),
                 pre: Some("gpt-2".into()),
-                tokens: tokens.clone(),
+                tokens: tokens.iter().collect(),
                 types: types[..tokens.len()].to_vec(),
-                merges: merges.clone(),
+                merges: merges.iter().collect(),
                 scores: scores[..tokens.len()].to_vec(),
                 begin: Some(ids[0]),
                 add_begin: Some(true),

@@ -37,7 +37,8 @@ type Pair = Reverse<(u32, u32, Token, Token)>;
 impl Bpe {
     pub(super) fn new(vocab: &Vocab, lexicon: &Lexicon) -> Result<Self, Error> {
         let splitter = Splitter::new(vocab.pre.as_deref());
-        let by_name: HashMap<&str, Token> = lexicon.texts().collect();
+        let mut by_name = HashMap::with_capacity(lexicon.len());
+        by_name.extend(lexicon.texts());
         let mut bytes = [lexicon.unknown().unwrap_or(NONE); 256];
         let mut missing = 0;
         for (byte, token) in (0..=u8::MAX).zip(&mut bytes) {
@@ -56,8 +57,9 @@ impl Bpe {
         }
         let mut merges = HashMap::with_capacity(vocab.merges.len());
         let mut unknown = 0_usize;
-        for (rank, merge) in (0..NONE).zip(&vocab.merges) {
-            match pair(merge, &by_name) {
+        let mut whole = String::new();
+        for (rank, merge) in (0..NONE).zip(vocab.merges.iter()) {
+            match pair(merge, &by_name, &mut whole) {
                 Some((left, right, whole)) => {
                     merges.entry((left, right)).or_insert((rank, whole));
                 }
@@ -136,11 +138,17 @@ impl Bpe {
     }
 }
 
-/// The tokens of a merge, left, right and both in one, if they are all known.
-fn pair(merge: &str, by_name: &HashMap<&str, Token>) -> Option<(Token, Token, Token)> {
+/// The tokens of a merge, left, right and both in one, if they are all known. `whole` is there
+/// to be written over.
+fn pair(
+    merge: &str,
+    by_name: &HashMap<&str, Token>,
+    whole: &mut String,
+) -> Option<(Token, Token, Token)> {
     // A token's name may itself begin with a space.
     let space = 1 + merge.as_bytes().get(1..)?.iter().position(|byte| *byte == b' ')?;
     let (left, right) = (&merge[..space], &merge[space + 1..]);
-    let whole = format!("{left}{right}");
+    whole.clear();
+    whole.extend([left, right]);
     Some((*by_name.get(left)?, *by_name.get(right)?, *by_name.get(whole.as_str())?))
 }

@@ -1,4 +1,5 @@
 use crate::Token;
+use crate::gguf::Strings;
 
 use super::alphabet;
 use super::names::Names;
@@ -49,7 +50,7 @@ pub(super) enum Kind {
 
 /// Each token's name, kind and bytes, and what some of them mean.
 pub(super) struct Lexicon {
-    tokens: Vec<String>,
+    tokens: Strings,
     kinds: Vec<Kind>,
     // Bytes of all tokens in one piece: those of token i end at `spans[i]`.
     bytes: Vec<u8>,
@@ -83,8 +84,9 @@ impl Lexicon {
             ends.extend(known("end", usual(2)));
         }
         let listed: std::collections::HashSet<&str> = ENDS.into_iter().collect();
-        for (token, name) in (0..).zip(&vocab.tokens) {
-            if listed.contains(name.as_str()) {
+        for (token, name) in (0..).zip(vocab.tokens.iter()) {
+            // Hashing every name would take longer than all else here.
+            if name.starts_with(['<', '[', '_']) && listed.contains(name) {
                 ends.push(token);
             }
         }
@@ -94,14 +96,14 @@ impl Lexicon {
         // What begins, ends or is unknown is no text, whatever its type says; but a letter that
         // a strange file names as one must stay writable.
         for &token in ends.iter().chain(&begin).chain(&unknown) {
-            if vocab.tokens[token as usize].chars().nth(1).is_some() {
+            if name(&vocab.tokens, token).chars().nth(1).is_some() {
                 kinds[token as usize] = Kind::Control;
             }
         }
         let names = Names::new(vocab.tokens.iter().zip(&kinds).enumerate().filter_map(
             |(token, (name, kind))| {
                 let found = matches!(kind, Kind::Control | Kind::Added) && !name.is_empty();
-                found.then_some((name.as_str(), token as Token))
+                found.then_some((name, token as Token))
             },
         ));
         let adds = vocab.add_begin.unwrap_or_else(|| {
@@ -125,7 +127,7 @@ impl Lexicon {
     }
 
     pub(super) fn name(&self, token: Token) -> &str {
-        self.tokens.get(token as usize).map_or("", String::as_str)
+        name(&self.tokens, token)
     }
 
     pub(super) fn bytes(&self, token: Token) -> &[u8] {
@@ -152,7 +154,7 @@ impl Lexicon {
     pub(super) fn texts(&self) -> impl Iterator<Item = (&str, Token)> {
         let all = self.tokens.iter().zip(&self.kinds).zip(0..);
         all.filter(|((name, kind), _)| matches!(kind, Kind::Text | Kind::Added) && !name.is_empty())
-            .map(|((name, _), token)| (name.as_str(), token))
+            .map(|((name, _), token)| (name, token))
     }
 
     /// The tokens that stand for one byte each.
@@ -164,13 +166,18 @@ impl Lexicon {
     }
 }
 
+/// The name of a token; empty outside the vocabulary.
+fn name(tokens: &Strings, token: Token) -> &str {
+    tokens.get(token as usize).unwrap_or_default()
+}
+
 /// What the file says that a token is for.
 fn kind(vocab: &Vocab, at: usize) -> Kind {
     match vocab.types.get(at) {
         // The unknown token's name is no text either.
         Some(2 | 3) => Kind::Control,
         Some(4) => Kind::Added,
-        Some(6) => hex(&vocab.tokens[at]).map_or(Kind::Control, Kind::Byte),
+        Some(6) => hex(vocab.tokens.get(at).unwrap_or_default()).map_or(Kind::Control, Kind::Byte),
         _ => Kind::Text,
     }
 }
@@ -184,7 +191,7 @@ fn hex(name: &str) -> Option<u8> {
 
 /// The bytes of every token, and where each token's end.
 fn spell(vocab: &Vocab, kinds: &[Kind], sentencepiece: bool) -> (Vec<u8>, Vec<usize>) {
-    let mut bytes = Vec::with_capacity(vocab.tokens.iter().map(String::len).sum());
+    let mut bytes = Vec::with_capacity(vocab.tokens.iter().map(str::len).sum());
     let mut spans = Vec::with_capacity(kinds.len());
     for (name, kind) in vocab.tokens.iter().zip(kinds) {
         match kind {

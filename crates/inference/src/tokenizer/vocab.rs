@@ -1,4 +1,4 @@
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, Strings};
 
 use super::Error;
 
@@ -20,12 +20,12 @@ pub struct Vocab {
     /// `pre`: how text is cut into words.
     pub pre: Option<String>,
     /// `tokens`: names by id.
-    pub tokens: Vec<String>,
+    pub tokens: Strings,
     /// `token_type`: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte. Either
     /// empty (all are normal) or one per token.
     pub types: Vec<i32>,
     /// `merges`, best first: two names with a space between them.
-    pub merges: Vec<String>,
+    pub merges: Strings,
     /// `scores`: higher ones are merged first.
     pub scores: Vec<f32>,
     /// `bos_token_id`.
@@ -47,11 +47,8 @@ impl Vocab {
     /// If a key is missing or has a value of another type.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, Error> {
         let of = gguf.metadata();
-        let strings = |key: &str| -> Result<Vec<String>, Error> {
-            Ok(of
-                .strings(key)?
-                .map(|all| all.iter().map(str::to_owned).collect())
-                .unwrap_or_default())
+        let strings = |key: &str| -> Result<Strings, Error> {
+            Ok(of.strings(key)?.cloned().unwrap_or_default())
         };
         let mut ends = Vec::new();
         for key in ENDS {
