@@ -21,8 +21,8 @@ pub use error::LoadError;
 /// The model that comes with the engine.
 pub const BUILT_IN: &str = "builtin";
 
-/// Its file.
-const TINY: &[u8] = include_bytes!("../../../.test-models/tiny.gguf");
+/// Its whole file.
+pub const BUILT_IN_FILE: &[u8] = include_bytes!("../../../.test-models/tiny.gguf");
 
 /// Where a model comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct LoadOptions {
     /// Tokens that all sequences together, and what is kept of past ones, may hold. If absent:
     /// what fits 64 MiB, at least one whole context.
     pub kv_tokens: Option<usize>,
+    /// The same as memory, in bytes, where `kv_tokens` is absent.
+    pub kv_bytes: Option<usize>,
     /// Threads that compute.
     pub threads: usize,
     /// Instruction set; the best that this processor has if absent.
@@ -113,8 +115,8 @@ pub fn load(
         tokenizer::from_gguf(&gguf).map_err(|error| LoadError::of_tokenizer(source, error))?;
     let template = ChatTemplate::from_gguf(&gguf, &*tokenizer)
         .map_err(|error| LoadError::invalid(source, &error))?;
-    let LoadOptions { slots, context, kv_tokens, threads, isa } = *options;
-    let options = model::Options { slots, context, kv_tokens, threads, isa };
+    let LoadOptions { slots, context, kv_tokens, kv_bytes, threads, isa } = *options;
+    let options = model::Options { slots, context, kv_tokens, kv_bytes, threads, isa };
     let model = Model::load(&gguf, &options, progress)
         .map_err(|error| LoadError::of_model(source, error))?;
     let device = model.isa().to_string();
@@ -124,7 +126,7 @@ pub fn load(
 fn open(source: &Source) -> Result<Gguf, LoadError> {
     let opened = match source {
         Source::File(path) => Gguf::open(path),
-        Source::BuiltIn => Gguf::from_bytes(TINY),
+        Source::BuiltIn => Gguf::from_bytes(BUILT_IN_FILE),
     };
     opened.map_err(|error| LoadError::of_file(source, error))
 }

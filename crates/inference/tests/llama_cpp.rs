@@ -18,8 +18,14 @@ fn on_cpu(path: &Path) -> Result<Model, Error> {
         device: 0,
     };
     let chosen = choose(&wanted, true).expect("it is built in");
-    let options =
-        LoadOptions { slots: 2, context: Some(128), kv_tokens: None, threads: 1, isa: None };
+    let options = LoadOptions {
+        slots: 2,
+        context: Some(128),
+        kv_tokens: None,
+        kv_bytes: None,
+        threads: 1,
+        isa: None,
+    };
     load(path, &options, &chosen.device)
 }
 

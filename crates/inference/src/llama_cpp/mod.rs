@@ -111,7 +111,10 @@ pub fn load(path: &Path, options: &LoadOptions, device: &Device) -> Result<Model
     let model = Arc::new(model);
     let context = options.context.unwrap_or(usize::MAX).clamp(1, trained as usize);
     let slots = options.slots.max(1);
-    let tokens = options.kv_tokens.unwrap_or_else(|| fitting(&model, context)).max(context);
+    let tokens = options
+        .kv_tokens
+        .unwrap_or_else(|| fitting(&model, context, options.kv_bytes))
+        .max(context);
     let no_room = |reason: String| Error::Context { tokens, slots, reason };
     let size = u32::try_from(tokens).map_err(|error| no_room(error.to_string()))?;
     let on_gpu = device.backend != Backend::Cpu;
@@ -137,10 +140,11 @@ pub fn load(path: &Path, options: &LoadOptions, device: &Device) -> Result<Model
     Ok(Model { decoder: Box::new(decoder), tokenizer, device: name })
 }
 
-/// Tokens that fit the usual memory, as f16 keys and values.
-fn fitting(model: &LlamaModel, context: usize) -> usize {
+/// Tokens that fit the memory, as f16 keys and values.
+fn fitting(model: &LlamaModel, context: usize, bytes: Option<usize>) -> usize {
     let heads = u64::from(model.n_head().max(1));
     let width = u64::try_from(model.n_embd()).unwrap_or(1) * u64::from(model.n_head_kv()) / heads;
     let per_token = (4 * width * u64::from(model.n_layer())).max(1);
-    usize::try_from(KV_BYTES / per_token).unwrap_or(usize::MAX).max(context)
+    let bytes = bytes.map_or(KV_BYTES, |bytes| bytes as u64);
+    usize::try_from(bytes / per_token).unwrap_or(usize::MAX).max(context)
 }

@@ -23,6 +23,8 @@ pub struct Options {
     pub context: Option<usize>,
     /// Tokens that are remembered in all; what fits 64 MiB if absent, at least one context.
     pub kv_tokens: Option<usize>,
+    /// The same as memory, in bytes, where `kv_tokens` is absent.
+    pub kv_bytes: Option<usize>,
     /// Threads that compute.
     pub threads: usize,
     /// Instruction set; the best one if absent.
@@ -153,9 +155,10 @@ impl Decoder for Model {
 fn room(config: &Config, options: &Options) -> Result<(usize, usize), Error> {
     let context = options.context.unwrap_or(config.context).clamp(1, config.context);
     let bytes = page_bytes(config.layers, config.kv_heads, config.head_dim);
-    let pages = match options.kv_tokens {
-        Some(tokens) => tokens.div_ceil(PAGE),
-        None => context.div_ceil(PAGE).min(CONTEXT_BYTES / bytes).max(KV_BYTES / bytes),
+    let pages = match (options.kv_tokens, options.kv_bytes) {
+        (Some(tokens), _) => tokens.div_ceil(PAGE),
+        (None, Some(most)) => most / bytes,
+        (None, None) => context.div_ceil(PAGE).min(CONTEXT_BYTES / bytes).max(KV_BYTES / bytes),
     };
     let pages = pages.max(1);
     if u32::try_from(pages).is_err() {

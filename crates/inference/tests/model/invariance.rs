@@ -155,6 +155,7 @@ fn nothing_but_the_text_before_decides_a_row() {
                     slots: 3,
                     context: None,
                     kv_tokens: Some(pages * 32),
+                    kv_bytes: None,
                     threads,
                     isa: Some(isa),
                 };

@@ -12,7 +12,7 @@ use dialtone_inference::synthetic::{Family, Synthetic, Types};
 use crate::{ALONE, gguf};
 
 const OPTIONS: LoadOptions =
-    LoadOptions { slots: 2, context: None, kv_tokens: None, threads: 1, isa: None };
+    LoadOptions { slots: 2, context: None, kv_tokens: None, kv_bytes: None, threads: 1, isa: None };
 
 fn small() -> Synthetic {
     Synthetic::small(Family::Llama, Types::all(Type::Q4_1), 9)

@@ -14,7 +14,8 @@ use dialtone_inference::synthetic::Synthetic;
 use dialtone_inference::{Decoder, Row, Token};
 
 /// One sequence on one thread, nothing remembered but its own.
-const ALONE: Options = Options { slots: 1, context: None, kv_tokens: None, threads: 1, isa: None };
+const ALONE: Options =
+    Options { slots: 1, context: None, kv_tokens: None, kv_bytes: None, threads: 1, isa: None };
 
 /// The instruction sets of this processor.
 fn available() -> impl Iterator<Item = Isa> {
