@@ -1,8 +1,10 @@
 use std::path::Path;
+use std::sync::Arc;
 
 use dialtone_contract::ErrorCode;
-use dialtone_inference::backend::{self, Backend, Choice, Engine};
-use dialtone_inference::load::{BUILT_IN, LoadOptions, Source};
+use dialtone_inference::backend::{self, Chosen, Wanted};
+use dialtone_inference::engine;
+use dialtone_inference::load::{self, BUILT_IN, LoadOptions, Loaded, Source};
 use dialtone_llm_api::Serving;
 
 use crate::args::{Model, Serve};
@@ -25,42 +27,39 @@ pub fn id(model: &Model) -> String {
 
 /// What will compute. What was asked for and cannot be had is an error, never something else in
 /// its stead.
-pub fn backend(args: &Serve) -> Result<Backend, Failure> {
-    let backend = match args.backend {
-        Choice::Auto => Backend::Cpu,
-        Choice::Only(asked) => asked,
-    };
-    if !backend.is_built() {
-        let message = format!("the backend {backend} is not in this build of llm-worker");
-        return Err(Failure::new(ErrorCode::BackendNotBuilt, message));
-    }
-    let found: Vec<_> =
-        backend::devices().into_iter().filter(|device| device.backend == backend).collect();
-    if !found.iter().any(|device| device.index == args.device) {
-        let error = backend::Error::NoDevice { backend, index: args.device, found: found.len() };
-        return Err(Failure::of(ErrorCode::NoDevice, &error));
-    }
-    if let Choice::Only(engine) = args.engine
-        && (!engine.is_built() || (engine == Engine::Native && backend != Backend::Cpu))
-    {
-        let message = format!("the engine {engine} on {backend} is not in this build");
-        return Err(Failure::new(ErrorCode::BackendNotBuilt, message));
-    }
-    Ok(backend)
+pub fn chosen(args: &Serve) -> Result<Chosen, Failure> {
+    let wanted = Wanted { backend: args.backend, engine: args.engine, device: args.device };
+    backend::choose(&wanted, true).map_err(|error| {
+        let code = match error {
+            backend::Error::NotBuilt { .. } => ErrorCode::BackendNotBuilt,
+            backend::Error::NoDevice { .. } => ErrorCode::NoDevice,
+            backend::Error::NotWith { .. } | backend::Error::Unknown { .. } => ErrorCode::Usage,
+        };
+        Failure::of(code, &error)
+    })
 }
 
 /// Loads the model, and starts the thread that runs it. Takes as long as that takes; tells how
 /// far it is, 0 to 1.
-pub fn load(args: &Serve, _progress: impl Fn(f32)) -> Result<Serving, Failure> {
-    let message = format!("{:?} cannot be loaded yet: {:?}", source(&args.model), options(args));
-    Err(Failure::new(ErrorCode::ModelUnsupported, message))
+pub fn load(args: &Serve, progress: impl Fn(f32)) -> Result<Serving, Failure> {
+    let loaded = load::load(&source(&args.model), &options(args), &progress)
+        .map_err(|error| Failure::of(error.code(), &error))?;
+    let Loaded { decoder, tokenizer, template, info, device } = loaded;
+    let slots = usize::from(args.slots);
+    let queue = args.queue.map_or(slots, usize::from);
+    let pace = engine::Options { queue, ..engine::Options::for_slots(slots) };
+    let engine = engine::Engine::start(decoder, Arc::clone(&tokenizer), pace);
+    Ok(Serving { engine, tokenizer, template, info, device })
 }
 
 fn options(args: &Serve) -> LoadOptions {
+    const MIB: usize = 1 << 20;
+    let wide = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     LoadOptions {
         slots: args.slots.into(),
-        context: args.context.map(|tokens| usize::try_from(tokens).unwrap_or(usize::MAX)),
+        context: args.context.map(wide),
         kv_tokens: None,
+        kv_bytes: args.kv_mib.map(|mib| wide(mib).saturating_mul(MIB)),
         threads: args.threads.count(),
         isa: args.isa.into(),
     }

@@ -160,7 +160,7 @@ fn identity(args: &Serve) -> Result<Identity, Failure> {
     Ok(Identity {
         worker_id,
         model_id: args.model_id.clone().unwrap_or_else(|| model::id(&args.model)),
-        backend: model::backend(args)?.to_string(),
+        backend: model::chosen(args)?.device.backend.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
 }
