@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# LiveKit's own SDKs against livekit-dev. Usage: tests/interop/run.sh PATH_TO_LIVEKIT_DEV
+# LiveKit's own SDKs against livekit-dev, and OpenAI's against llm-worker.
+# Usage: tests/interop/run.sh PATH_TO_LIVEKIT_DEV [PATH_TO_LLM_WORKER]
 # Exit codes: 0 passed, 1 failed, 2 usage, 4 skipped (something is missing here).
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# -eq 1 ] && [ -x "$1" ] || { echo "usage: $0 PATH_TO_LIVEKIT_DEV" >&2; exit 2; }
+[ $# -ge 1 ] && [ $# -le 2 ] && [ -x "$1" ] && [ -x "${2:-$1}" ] \
+  || { echo "usage: $0 PATH_TO_LIVEKIT_DEV [PATH_TO_LLM_WORKER]" >&2; exit 2; }
 binary=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+llm=${2:+$(cd "$(dirname "$2")" && pwd)/$(basename "$2")}
 work=${INTEROP_DIR:-$here/../../target/interop}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
@@ -56,21 +59,26 @@ start() {
   pids+=($!)
 }
 
+# address NAME FILE: waits for the address file of the process that was started last, and
+# prints the URL in it.
+address() {
+  for _ in $(seq 100); do
+    [ -s "$2" ] && break
+    kill -0 "${pids[-1]}" 2>/dev/null || { cat "$work/$1.log" >&2; exit 1; }
+    sleep 0.1
+  done
+  python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["urls"]["http"])' "$2"
+}
+
 # From here on all is on loopback, which no proxy knows. The Python worker reads the
 # proxies' variables and not no_proxy.
 unset http_proxy HTTP_PROXY https_proxy HTTPS_PROXY all_proxy ALL_PROXY
 export no_proxy=127.0.0.1,localhost NO_PROXY=127.0.0.1,localhost
-rm -f "$work/address.json" "$work/job.txt"
+rm -f "$work/address.json" "$work/llm-address.json" "$work/job.txt"
 unset LIVEKIT_KEYS LIVEKIT_KEYS_FILE LIVEKIT_API_SECRET_FILE
 start livekit-dev env -u LIVEKIT_API_KEY -u LIVEKIT_API_SECRET \
   "$binary" --port 0 --mode queue --address-file "$work/address.json"
-for _ in $(seq 100); do
-  [ -s "$work/address.json" ] && break
-  kill -0 "${pids[0]}" 2>/dev/null || { cat "$work/livekit-dev.log"; exit 1; }
-  sleep 0.1
-done
-url=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["urls"]["http"])' \
-  "$work/address.json")
+url=$(address livekit-dev "$work/address.json")
 export LIVEKIT_URL=${url/http:/ws:} LIVEKIT_API_KEY=devkey LIVEKIT_API_SECRET=secret
 export INTEROP_MARKER=$work/job.txt
 
@@ -84,3 +92,26 @@ timeout 120 "$work/venv/bin/python" -W ignore "$here/api.py" --with-worker || {
   exit 1
 }
 echo "PASSED interop with LiveKit's SDKs"
+
+if [ -n "$llm" ]; then
+  start llm-worker env -u LLM_WORKER_API_KEY "$llm" --port 0 --slots 1 --queue 0 \
+    --address-file "$work/llm-address.json"
+  LLM_URL=$(address llm-worker "$work/llm-address.json")
+  export LLM_URL LLM_MODEL=builtin
+  # It answers at once, and is ready when its model has generated a token.
+  timeout 30 python3 -c '
+import os, time, urllib.request
+while True:
+    try:
+        urllib.request.urlopen(os.environ["LLM_URL"] + "/ready", timeout=5)
+        break
+    except OSError:
+        time.sleep(0.05)
+' || { tail -n 40 "$work/llm-worker.log"; exit 1; }
+  echo "== Python: openai"
+  timeout 60 "$work/venv/bin/python" -W ignore "$here/llm.py" || {
+    tail -n 40 "$work/llm-worker.log"
+    exit 1
+  }
+  echo "PASSED interop with OpenAI's SDK"
+fi
