@@ -42,7 +42,7 @@ pub async fn run(args: Serve) -> Result<(), Failure> {
     let stop_http = CancellationToken::new();
     let http = start_http(&args, &worker, key, stop_http.clone())?;
     let heartbeats = args.hive_url.clone().map(|hive| {
-        let options = heartbeat::Options { hive, interval: args.heartbeat_interval };
+        let options = heartbeat::Options::new(hive, args.heartbeat_interval);
         Heartbeats::start(worker.clone(), options)
     });
     let lived = live(&args, &worker, &shutdown).await;

@@ -8,6 +8,7 @@
 mod hive;
 mod memory;
 
+use std::pin::pin;
 use std::time::Duration;
 
 use dialtone_clock::Timestamp;
@@ -21,10 +22,13 @@ pub use hive::{HiveUrl, HiveUrlError};
 use crate::{Worker, id};
 use hive::Hive;
 
-/// The longest that a beat may take, however long the interval.
-const BEAT_TIMEOUT: Duration = Duration::from_secs(2);
+/// What a beat may take, whatever the interval: on a busy machine less would lose beats that
+/// nothing is wrong with, more would leave the hive without news of a change.
+const BEAT_TIMEOUT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
 /// How long the last beat may hold up the end of the process.
 const LAST_TIMEOUT: Duration = Duration::from_millis(500);
+/// How much of that a beat may take that is under way then.
+const UNDER_WAY: Duration = Duration::from_millis(200);
 /// First pause after a beat that did not arrive; it doubles up to the interval.
 const RETRY: Duration = Duration::from_millis(100);
 /// Share by which a pause is longer or shorter, so that the workers of a restarted hive do not
@@ -38,6 +42,16 @@ pub struct Options {
     pub hive: HiveUrl,
     /// From one beat to the next.
     pub interval: Duration,
+    /// How long one may take; then it is given up.
+    pub timeout: Duration,
+}
+
+impl Options {
+    /// To `hive`, every `interval`; a beat may take as long, but 1 s in any case and 2 s at most.
+    pub fn new(hive: HiveUrl, interval: Duration) -> Self {
+        let (least, most) = BEAT_TIMEOUT;
+        Self { hive, interval, timeout: interval.clamp(least, most) }
+    }
 }
 
 /// The heartbeats of a worker. They end when this is dropped, without last words.
@@ -54,14 +68,14 @@ impl Heartbeats {
     /// Outside a tokio runtime.
     pub fn start(worker: Worker, options: Options) -> Self {
         let stop = CancellationToken::new();
-        let hive = Hive::new(&options.hive, options.interval.min(BEAT_TIMEOUT));
+        let hive = Hive::new(&options.hive, options.timeout);
         let beater = Beater { worker, hive, options, seq: 0, reached: None, told: None };
         let task = tokio::spawn(beater.run(stop.clone()));
         Self { stop, task }
     }
 
     /// Sends the last beat, with where the worker stands now, and returns when it has arrived or
-    /// has taken too long. A beat on its way is given up for it.
+    /// has taken too long. A beat that is under way soon makes room for it.
     pub async fn finish(mut self) {
         self.stop.cancel();
         let last = async {
@@ -101,11 +115,19 @@ impl Beater {
         loop {
             let begun = Instant::now();
             phase.borrow_and_update();
-            let arrived = tokio::select! {
-                biased;
-                () = stop.cancelled() => return self,
-                arrived = self.beat() => arrived,
+            let arrived = {
+                let mut beat = pin!(self.beat());
+                tokio::select! {
+                    biased;
+                    arrived = &mut beat => Some(arrived),
+                    () = stop.cancelled() => {
+                        // Given up at once it would show as lost, though nothing is wrong.
+                        let _ = timeout(UNDER_WAY, beat).await;
+                        None
+                    }
+                }
             };
+            let Some(arrived) = arrived else { return self };
             let pause = if arrived {
                 retry = RETRY;
                 self.options.interval

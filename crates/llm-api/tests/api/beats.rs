@@ -81,9 +81,13 @@ async fn hear(State(hive): State<Hive>, axum::Json(beat): axum::Json<Heartbeat>)
 }
 
 fn beating(rig: &Rig, port: u16) -> Heartbeats {
+    within(rig, port, crate::rig::HANG)
+}
+
+fn within(rig: &Rig, port: u16, timeout: Duration) -> Heartbeats {
     // The slash at the end is as users write it.
     let hive = format!("http://127.0.0.1:{port}/").parse().expect("a URL");
-    Heartbeats::start(rig.worker.clone(), Options { hive, interval: INTERVAL })
+    Heartbeats::start(rig.worker.clone(), Options { hive, interval: INTERVAL, timeout })
 }
 
 fn rising(beats: &[Heartbeat]) -> bool {
@@ -156,12 +160,12 @@ async fn a_hive_that_fails_or_hangs_is_told_again() {
     let (rig, hive) = (Rig::ready().await, Hive::default());
     let (port, _stop, _task) = hive.start(0);
     hive.answers(Answer::Broken);
-    let heartbeats = beating(&rig, port);
+    let heartbeats = within(&rig, port, INTERVAL);
     hive.until("three tries", |beats| beats.len() >= 3).await;
     assert_eq!(rig.metric(r#"worker_heartbeats_total{result="sent"}"#).await, None);
     hive.answers(Answer::Never);
     let before = hive.beats().len();
-    // Given up after an interval each, never waiting in a row.
+    // Each is given up in time, none waits for another.
     hive.until("three more", |beats| beats.len() >= before + 3).await;
     assert!(rising(&hive.beats()));
     // The end does not wait for it either.
