@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Our engine beside llama.cpp, in turns, in one run. Fetches and builds what it needs.
 #
-# usage: tests/yardstick/run.sh [--rounds N] [--quick] [--only NAME] [--json FILE]
+# usage: tests/yardstick/run.sh [--rounds N] [--quick] [--only NAME] [--json FILE] [--markdown]
 #   --quick   one round, without the 1B model
 # The 1B model (random weights, about 0.8 GB) is written to $YARDSTICK_TMP, by default
 # ${TMPDIR:-/tmp}/dialtone-yardstick, and kept there for the next run.
@@ -12,6 +12,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     --rounds) rounds=$2 && shift 2 ;;
     --quick) quick=1 && shift ;;
+    --markdown) pass+=("$1") && shift ;;
     --only | --json | --isa) pass+=("$1" "$2") && shift 2 ;;
     *) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
   esac
@@ -28,7 +29,7 @@ if [ ! -e "$model" ]; then
   exit 2
 fi
 tests/yardstick/build.sh >/dev/null
-cargo build --quiet --release -p dialtone-inference --examples
+cargo build --quiet --release -p dialtone-inference --example speed --example synthetic
 target=${CARGO_TARGET_DIR:-target}/release/examples
 if [ -n "$quick" ]; then
   rounds=1

@@ -1,7 +1,7 @@
 """Our engine and llama.cpp in turns on one machine: the ratio first.
 
 usage: speed.py --ours PROGRAM [--rounds N] [--quick] [--only NAME] [--smollm2 FILE] [--large FILE]
-                [--json FILE]
+                [--json FILE] [--markdown]
 
 Speeds are tokens per CPU-second (user and system, all threads of the process) unless a row says
 wall; on an idle core the two are the same. A figure is the median of the rounds.
@@ -91,16 +91,32 @@ def compare(name, isa, taken, rows):
     return out
 
 
-HEAD = f"{'ratio':>6} {'range':>13} {'ours':>9} {'llama.cpp':>9}  {'isa':<11} case and figure"
+HEAD = f"{'ratio':>6} {'range':>13} {'ours':>9} {'llama.cpp':>9}  {'isa':<7} case and figure"
+
+
+def sides(row):
+    """The two figures behind a ratio."""
+    names = ("ours", "llama.cpp") if "ours" in row else ("two threads", "one thread")
+    return [row[name] for name in names]
 
 
 def show(row):
     spread = f"{row['least']:.2f}..{row['most']:.2f}"
+    left, right = sides(row)
     print(
-        f"{row['ratio']:>6.2f} {spread:>13} {row['ours']:>9.1f} {row['llama.cpp']:>9.1f}  "
-        f"{row['isa']:<11} {row['case']}: {row['figure']}",
+        f"{row['ratio']:>6.2f} {spread:>13} {left:>9.1f} {right:>9.1f}  "
+        f"{row['isa']:<7} {row['case']}: {row['figure']}",
         flush=True,
     )
+
+
+def markdown(figures):
+    """The tables of docs/benchmarks.md."""
+    for head, wanted in (("ours | llama.cpp", "ours"), ("2 threads | 1 thread", "two threads")):
+        print(f"\n| ratio | case | figure | instruction set | {head} |\n|---|---|---|---|---|---|")
+        for row in (row for row in figures if wanted in row):
+            left, right = sides(row)
+            print(f"| {row['ratio']:.2f} | {row['case']} | {row['figure']} | {row['isa']} | {left} | {right} |")
 
 
 def spin():
@@ -133,22 +149,17 @@ def busy(options, isa):
             ratios = [two[key] / one[key] for one, two in taken]
             out.append(
                 {
-                    "case": f"busy machine, {engine}, 2 threads against 1",
+                    "case": f"{engine}, busy machine, 2 threads against 1",
                     "isa": isa,
                     "figure": label,
                     "ratio": round(statistics.median(ratios), 2),
                     "least": round(min(ratios), 2),
                     "most": round(max(ratios), 2),
-                    "two": round(statistics.median(two[key] for _, two in taken), 1),
-                    "one": round(statistics.median(one[key] for one, _ in taken), 1),
+                    "two threads": round(statistics.median(two[key] for _, two in taken), 1),
+                    "one thread": round(statistics.median(one[key] for one, _ in taken), 1),
                 }
             )
-            row = out[-1]
-            print(
-                f"{row['ratio']:>6.2f} {row['least']:>6.2f}..{row['most']:.2f} {row['two']:>9.1f} {row['one']:>9.1f}  "
-                f"{isa:<11} {row['case']} (columns: 2 threads, 1 thread): {label}",
-                flush=True,
-            )
+            show(out[-1])
     return out
 
 
@@ -197,6 +208,7 @@ def main():
     parser.add_argument("--only", help="cases whose name contains this")
     parser.add_argument("--isa", choices=VARIANTS, default=best_isa())
     parser.add_argument("--json", help="write the figures there")
+    parser.add_argument("--markdown", action="store_true", help="print them as docs/benchmarks.md has them, too")
     options = parser.parse_args()
     here = machine()
     print(f"{here['cpu']}, {here['cores']} cores, load {here['load']:.2f}; medians of {options.rounds} rounds; ratio above 1: ours is better")
@@ -208,6 +220,8 @@ def main():
         with open(options.json, "w") as f:
             json.dump({"machine": here, "rounds": options.rounds, "figures": figures}, f, indent=1)
         print(f"written to {options.json}")
+    if options.markdown:
+        markdown(figures)
 
 
 if __name__ == "__main__":
