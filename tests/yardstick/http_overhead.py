@@ -37,7 +37,7 @@ def wait_ready(port, worker):
             sys.exit(f"the worker ended with {worker.returncode}")
         try:
             with connect(port) as s:
-                s.sendall(b"GET /ready HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\r\n")
+                s.sendall(b"GET /ready HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")
                 if s.recv(64).startswith(b"HTTP/1.1 200"):
                     return
         except OSError:
@@ -49,7 +49,7 @@ def wait_ready(port, worker):
 def events(port, body):
     """(seconds since the request, event) of one stream."""
     request = json.dumps(body).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: worker\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {len(request)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {len(request)}\r\n\r\n"
     began = time.perf_counter()
     with connect(port) as s:
         s.sendall(head.encode() + request)
@@ -84,7 +84,7 @@ def main():
     options = parser.parse_args()
     port = free_port()
     command = [options.worker, "--model", options.model, "--port", str(port)]
-    worker = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.PIPE)
+    worker = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_ready(port, worker)
         for number in range(10):
