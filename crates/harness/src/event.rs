@@ -72,6 +72,22 @@ pub enum Event {
     },
     /// How far the batch is.
     Progress(Progress),
+    /// A case of a matrix begins.
+    CaseStarted {
+        /// Its name.
+        name: String,
+    },
+    /// The hive got a heartbeat.
+    Beat {
+        /// Its place in the sequence of its process.
+        seq: u64,
+        /// What the worker said of itself.
+        status: String,
+        /// Milliseconds since the beat before.
+        gap_ms: f64,
+        /// Slots that were busy, of all.
+        slots: String,
+    },
     /// A check has its answer.
     Check(Check),
     /// The invariants have been looked at.

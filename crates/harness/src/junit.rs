@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dialtone_contract::Verdict;
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::envelope::{Check, CheckStatus, Envelope};
@@ -25,6 +26,14 @@ pub fn render(envelope: &Envelope) -> String {
         }
         suite.add_test_case(case);
     }
+    for part in &envelope.cases {
+        for check in &part.checks {
+            let mut case = TestCase::new(&check.name, status(check));
+            case.set_classname(format!("{name}.{}", part.name));
+            case.set_time(Duration::from_secs_f64(check.duration_ms.max(0.0) / 1e3));
+            suite.add_test_case(case);
+        }
+    }
     for invariant in &envelope.invariants {
         let status = if invariant.holds {
             TestCaseStatus::success()
@@ -38,6 +47,7 @@ pub fn render(envelope: &Envelope) -> String {
     // A run that broke off has no failed check to show; without this case it would look green.
     if let Some(error) = &envelope.error
         && envelope.count(CheckStatus::Failed) == 0
+        && envelope.verdict != Verdict::Skipped
     {
         let text = format!("{}; {}", error.message, error.hint);
         let status = failed(NonSuccessKind::Error, error.code.as_str(), Some(&text));

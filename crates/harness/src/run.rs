@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dialtone_contract::{ErrorCode, ExitCode};
 
-use crate::envelope::{Check, CheckStatus, Envelope, ErrorRecord, Invariant, Metrics};
+use crate::envelope::{Case, Check, CheckStatus, Envelope, ErrorRecord, Invariant, Metrics};
 use crate::event::{Bus, Event};
 use crate::failure::Failure;
 use crate::run_dir::{self, RunDir};
@@ -41,8 +41,24 @@ struct Found {
     invariants: Vec<Invariant>,
     metrics: Metrics,
     failures: Vec<Failure>,
+    /// Why something was not tested.
+    skips: Vec<Failure>,
+    /// The case of a matrix that is under way.
+    case: Option<OpenCase>,
+    cases: Vec<Case>,
     artifacts: BTreeMap<String, String>,
     simulated: Duration,
+}
+
+/// A case that is under way. What is found meanwhile is the case's own.
+struct OpenCase {
+    name: String,
+    plan: &'static [&'static str],
+    began: Instant,
+    checks: Vec<Check>,
+    metrics: Metrics,
+    /// Failures and skips that were there before it.
+    before: (usize, usize),
 }
 
 impl Run {
@@ -92,6 +108,60 @@ impl Run {
         self.record(Check::new(name, CheckStatus::Skipped, took, why));
     }
 
+    /// Records and tells a check that could not be judged, with the code of the reason.
+    pub fn skip_for(&self, name: &str, took: Duration, why: Failure) {
+        let check = Check {
+            code: Some(why.code),
+            hint: Some(why.advice().to_owned()),
+            ..Check::new(name, CheckStatus::Skipped, took, why.message.clone())
+        };
+        self.record(check);
+        self.found().skips.push(why);
+    }
+
+    /// Begins a case of a matrix, whose checks are those of `plan`.
+    pub fn begin_case(&self, name: &str, plan: &'static [&'static str]) {
+        self.bus.emit(Event::CaseStarted { name: name.to_owned() });
+        let mut found = self.found();
+        let before = (found.failures.len(), found.skips.len());
+        found.case = Some(OpenCase {
+            name: name.to_owned(),
+            plan,
+            began: Instant::now(),
+            checks: Vec::new(),
+            metrics: Metrics::default(),
+            before,
+        });
+    }
+
+    /// Ends the case: it becomes one check of the run, under its own name.
+    pub fn end_case(&self) {
+        let mut found = self.found();
+        let Some(case) = found.case.take() else { return };
+        let OpenCase { name, plan, began, checks, metrics, before } = case;
+        let ran = checks.iter().filter(|check| check.status == CheckStatus::Passed).count();
+        let failed = worst(&found.failures[before.0..]).cloned();
+        let skipped = found.skips[before.1..].first().cloned();
+        let exit = match &failed {
+            Some(failure) => failure.exit,
+            None if ran == 0 => ExitCode::Skipped,
+            None => ExitCode::Passed,
+        };
+        let checks = in_plan_order(plan, checks);
+        found.cases.push(Case { name: name.clone(), verdict: exit.verdict(), checks, metrics });
+        drop(found);
+        let took = began.elapsed();
+        match (failed, skipped) {
+            (Some(failure), _) => self.broke_off(&name, took, &failure),
+            (None, Some(why)) if ran == 0 => self.record(Check {
+                code: Some(why.code),
+                hint: Some(why.advice().to_owned()),
+                ..Check::new(&name, CheckStatus::Skipped, took, why.message)
+            }),
+            (None, _) => self.pass(&name, took, format!("{ran} checks")),
+        }
+    }
+
     /// Records and tells a check that does not hold.
     pub fn fail(&self, name: &str, took: Duration, failure: Failure) {
         self.record(Check::failed(name, took, &failure));
@@ -136,12 +206,17 @@ impl Run {
 
     /// Sets one figure.
     pub fn metric(&self, name: &str, value: f64) {
-        self.found().metrics.set(name, value);
+        let mut found = self.found();
+        match &mut found.case {
+            Some(case) => case.metrics.set(name, value),
+            None => found.metrics.set(name, value),
+        }
     }
 
     /// Reads one figure.
     pub fn metric_value(&self, name: &str) -> Option<f64> {
-        self.found().metrics.get(name)
+        let found = self.found();
+        found.case.as_ref().map_or(&found.metrics, |case| &case.metrics).get(name)
     }
 
     /// Names a file of the run folder.
@@ -197,7 +272,9 @@ impl Run {
         envelope.set_exit(exit);
         let found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
         envelope.simulated_s = seconds(found.simulated);
-        envelope.error = worst(&found.failures).map(ErrorRecord::from);
+        let skipped = found.skips.first().filter(|_| exit == ExitCode::Skipped);
+        envelope.error = worst(&found.failures).or(skipped).map(ErrorRecord::from);
+        envelope.cases = found.cases;
         envelope.checks = in_plan_order(self.plan, found.checks);
         envelope.invariants = found.invariants;
         envelope.metrics = found.metrics;
@@ -221,7 +298,11 @@ impl Run {
 
     fn record(&self, check: Check) {
         self.bus.emit(Event::Check(check.clone()));
-        self.found().checks.push(check);
+        let mut found = self.found();
+        match &mut found.case {
+            Some(case) => case.checks.push(check),
+            None => found.checks.push(check),
+        }
     }
 
     fn found(&self) -> MutexGuard<'_, Found> {
@@ -256,6 +337,8 @@ fn seconds(duration: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use dialtone_contract::Verdict;
+
     use super::*;
 
     fn run(base: &std::path::Path) -> Run {
@@ -303,6 +386,49 @@ mod tests {
         assert_eq!(passed.finish().exit_code, 0);
         assert!(!base.path().join("runs/7f3a/data").exists());
         assert_eq!(run(base.path()).finish().exit_code, 4);
+    }
+
+    #[test]
+    fn a_case_is_one_check_of_its_run() {
+        let base = tempfile::tempdir().expect("a folder");
+        let run = run(base.path());
+        for name in ["ready", "counts", "teardown"] {
+            run.begin_case(name, &["one", "two"]);
+            match name {
+                "ready" => run.pass("one", Duration::ZERO, ""),
+                "counts" => {
+                    run.skip_for("one", Duration::ZERO, Failure::new(ErrorCode::NoDevice, "none"));
+                }
+                _ => run.fail("two", Duration::ZERO, Failure::new(ErrorCode::WrongAnswer, "7")),
+            }
+            run.metric("ready_ms", 5.0);
+            assert_eq!(run.metric_value("ready_ms"), Some(5.0));
+            run.end_case();
+        }
+        assert_eq!(run.metric_value("ready_ms"), None, "the figures are those of the cases");
+        let envelope = run.finish();
+        let statuses: Vec<_> = envelope.checks.iter().map(|check| check.status).collect();
+        assert_eq!(statuses, [CheckStatus::Passed, CheckStatus::Skipped, CheckStatus::Failed]);
+        assert_eq!(envelope.checks[1].code, Some(ErrorCode::NoDevice));
+        let verdicts: Vec<_> = envelope.cases.iter().map(|case| case.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Passed, Verdict::Skipped, Verdict::Failed]);
+        let inner: Vec<_> = envelope.cases[2].checks.iter().map(|check| check.status).collect();
+        assert_eq!(inner, [CheckStatus::NotRun, CheckStatus::Failed]);
+        assert_eq!(envelope.exit_code, 1);
+    }
+
+    #[test]
+    fn a_run_that_only_skipped_says_why_and_must_not_if_it_was_required() {
+        for (require, exit, code) in
+            [(false, 4, ErrorCode::NoDevice), (true, 1, ErrorCode::CheckFailed)]
+        {
+            let base = tempfile::tempdir().expect("a folder");
+            let run = run(base.path()).require(require);
+            run.skip_for("ready", Duration::ZERO, Failure::new(ErrorCode::NoDevice, "none"));
+            let envelope = run.finish();
+            assert_eq!(envelope.exit_code, exit);
+            assert_eq!(envelope.error.map(|error| error.code), Some(code));
+        }
     }
 
     #[test]

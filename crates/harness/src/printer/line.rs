@@ -41,6 +41,11 @@ pub(super) fn of(
         Event::ServiceExited { name, pid, exit } => {
             timed(style, Tone::Bad, "Exited", name, at_ms, &format!("pid {pid}, {exit}"))
         }
+        Event::CaseStarted { name } => status(style, Tone::Bold, "Case", name),
+        Event::Beat { seq, status: said, gap_ms, slots } if verbosity == Verbosity::Verbose => {
+            let detail = format!("{said}, {slots} slots busy, {gap_ms:.0} ms after the last");
+            timed(style, Tone::Plain, "Beat", &format!("seq {seq}"), at_ms, &detail)
+        }
         Event::Note { text } => status(style, Tone::Bold, "Note", text),
         Event::Stopped { processes, duration_ms } => {
             let what = plural(*processes, "process", "processes");
@@ -48,6 +53,7 @@ pub(super) fn of(
         }
         // What the lines after the ruler tell.
         Event::Progress(_)
+        | Event::Beat { .. }
         | Event::Table { .. }
         | Event::Invariants { .. }
         | Event::RunFinished { .. } => String::new(),

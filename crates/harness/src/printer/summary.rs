@@ -6,7 +6,7 @@ use dialtone_contract::Verdict;
 
 use super::line::{plural, status};
 use super::{Style, Tone, Verbosity};
-use crate::envelope::{CheckStatus, Envelope};
+use crate::envelope::{Case, CheckStatus, Envelope};
 use crate::event::TableRow;
 use crate::span;
 
@@ -27,6 +27,7 @@ pub(super) fn summary(
         return text;
     }
     text.push_str(table);
+    envelope.cases.iter().for_each(|case| text.push_str(&self::case(style, case)));
     if !envelope.invariants.is_empty() {
         text.push_str(&invariants(style, envelope));
     }
@@ -74,6 +75,23 @@ fn verdict(style: Style, envelope: &Envelope) -> String {
         let _ = write!(text, "; exit code {}", envelope.exit_code);
     }
     status(style, tone, "Summary", &text)
+}
+
+/// The row of a case: its verdict, and why where it is not the good one.
+fn case(style: Style, case: &Case) -> String {
+    let (word, tone) = match case.verdict {
+        Verdict::Passed => ("PASSED", Tone::Good),
+        Verdict::Skipped => ("SKIPPED", Tone::Warn),
+        Verdict::Interrupted => ("INTERRUPTED", Tone::Warn),
+        Verdict::Failed | Verdict::Error => ("FAILED", Tone::Bad),
+    };
+    let told = |status| case.checks.iter().find(|check| check.status == status);
+    let why = told(CheckStatus::Failed).or_else(|| match case.verdict {
+        Verdict::Passed => None,
+        _ => told(CheckStatus::Skipped),
+    });
+    let why = why.map_or_else(String::new, |check| format!(" ({}: {})", check.name, check.detail));
+    format!("{:>12} {}{why}\n", case.name, style.paint(tone, word))
 }
 
 fn invariants(style: Style, envelope: &Envelope) -> String {

@@ -29,8 +29,13 @@ impl Port {
         Ok(Self { listener, number })
     }
 
+    /// The listener, for a server in this process, and its port.
+    pub fn into_listener(self) -> (TcpListener, u16) {
+        (self.listener, self.number)
+    }
+
     /// Whether the port is free again, and if not, who holds it.
-    pub(super) fn holder(service: &str, port: u16) -> Option<String> {
+    pub(crate) fn holder(service: &str, port: u16) -> Option<String> {
         let args = ListenArgs { port, ..ListenArgs::default() };
         listen(service, &args).err().map(|error| error.to_string())
     }
