@@ -39,31 +39,70 @@ impl From<Failure> for NoBinaries {
     }
 }
 
-/// The binaries: those in `bin_dir`, else built now.
+/// What one call of cargo builds.
+pub struct Selection {
+    /// What it is, in words.
+    pub what: String,
+    /// The arguments of `cargo build`.
+    pub arguments: Vec<String>,
+    /// The binaries that are needed of it.
+    pub names: &'static [&'static str],
+}
+
+impl Selection {
+    /// All binaries of the workspace, so that features are the same whatever is asked for.
+    pub fn workspace(names: &'static [&'static str]) -> Self {
+        let arguments = ["--workspace", "--bins"].map(str::to_owned).to_vec();
+        Self { what: "workspace binaries".to_owned(), arguments, names }
+    }
+}
+
+/// Binaries by name.
+pub type Found = BTreeMap<&'static str, PathBuf>;
+
+/// The binaries of the batch stack: those in `bin_dir`, else built now.
 pub async fn binaries(
     bin_dir: Option<&Path>,
     quiet: bool,
     bus: &Bus,
     interrupt: &Interrupt,
 ) -> Result<Binaries, NoBinaries> {
-    match bin_dir {
-        Some(dir) => Ok(found_in(dir)?),
-        None => {
-            let began = Instant::now();
-            let what = "workspace binaries".to_owned();
-            bus.emit(Event::BuildStarted { what: what.clone() });
-            let built = build(quiet, interrupt).await?;
-            let duration_ms = millis(began.elapsed());
-            bus.emit(Event::BuildFinished { what, duration_ms });
-            Ok(built)
-        }
+    let names = &["supervise", "dialtone", "livekit-dev", "test-worker"];
+    let selection = Selection::workspace(names);
+    let mut found = executables(&selection, bin_dir, quiet, bus, interrupt).await?;
+    let mut get = |name| found.remove(name).unwrap_or_default();
+    Ok(Binaries {
+        supervise: get("supervise"),
+        dialtone: get("dialtone"),
+        livekit_dev: get("livekit-dev"),
+        test_worker: get("test-worker"),
+    })
+}
+
+/// Every binary of the selection: those in `bin_dir`, else built now.
+pub async fn executables(
+    selection: &Selection,
+    bin_dir: Option<&Path>,
+    quiet: bool,
+    bus: &Bus,
+    interrupt: &Interrupt,
+) -> Result<Found, NoBinaries> {
+    if let Some(dir) = bin_dir {
+        return Ok(found_in(dir, selection.names)?);
     }
+    let began = Instant::now();
+    let what = selection.what.clone();
+    bus.emit(Event::BuildStarted { what: what.clone() });
+    let built = build(selection, quiet, interrupt).await?;
+    let duration_ms = millis(began.elapsed());
+    bus.emit(Event::BuildFinished { what, duration_ms });
+    Ok(built)
 }
 
 /// Prebuilt binaries.
-fn found_in(dir: &Path) -> Result<Binaries, Failure> {
+fn found_in(dir: &Path, names: &[&'static str]) -> Result<Found, Failure> {
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-    of(|name| {
+    of(names, |name| {
         let path = dir.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
         path.is_file().then_some(path)
     })
@@ -73,40 +112,21 @@ fn found_in(dir: &Path) -> Result<Binaries, Failure> {
     })
 }
 
-/// One call for everything, so that features are the same whatever is asked for.
+/// One call for everything.
 ///
 /// A signal ends cargo with every compiler and linker below it before this returns, and so does a
 /// panic. SIGKILL of this process during the build does not: what holds children then is
 /// `supervise`, which is being built. The compilers end by themselves, with their work done.
-async fn build(quiet: bool, interrupt: &Interrupt) -> Result<Binaries, NoBinaries> {
-    let root = place::root().ok_or_else(|| {
-        Failure::environment("the workspace is not above the working directory")
-            .hint("run this inside the repository, or give --bin-dir a folder of prebuilt binaries")
-    })?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command
-        .args(["build", "--workspace", "--bins"])
-        .args(["--message-format", "json-render-diagnostics"])
-        .current_dir(root)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true);
-    dialtone_harness::cargo::leftovers().for_each(|name| {
-        command.env_remove(name);
-    });
-    if quiet {
-        command.arg("--quiet");
-    }
+async fn build(
+    selection: &Selection,
+    quiet: bool,
+    interrupt: &Interrupt,
+) -> Result<Found, NoBinaries> {
     let cannot = |error: std::io::Error| {
         Failure::environment(format!("cargo cannot be run: {error}"))
             .hint("install Rust, or give --bin-dir a folder of prebuilt binaries")
     };
-    if HAS_GROUP {
-        #[cfg(unix)]
-        command.process_group(0);
-    }
-    let mut cargo = command.spawn().map_err(cannot)?;
+    let mut cargo = command(selection, quiet)?.spawn().map_err(cannot)?;
     let stdout = cargo.stdout.take().expect("stdout was just made a pipe");
     let mut group = Group(cargo.id());
     let mut lines = BufReader::new(stdout).lines();
@@ -136,9 +156,38 @@ async fn build(quiet: bool, interrupt: &Interrupt) -> Result<Binaries, NoBinarie
         let code = status.code().and_then(|code| u8::try_from(code).ok());
         return Err(NoBinaries::Build(code.unwrap_or(101)));
     }
-    of(|name| executables.remove(name)).map_err(|name| {
+    of(selection.names, |name| executables.remove(name)).map_err(|name| {
         Failure::environment(format!("the workspace builds no binary `{name}`")).into()
     })
+}
+
+/// The call of cargo.
+fn command(selection: &Selection, quiet: bool) -> Result<Command, Failure> {
+    let root = place::root().ok_or_else(|| {
+        Failure::environment("the workspace is not above the working directory")
+            .hint("run this inside the repository, or give --bin-dir a folder of prebuilt binaries")
+    })?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .arg("build")
+        .args(&selection.arguments)
+        .args(["--message-format", "json-render-diagnostics"])
+        .current_dir(root)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    dialtone_harness::cargo::leftovers().for_each(|name| {
+        command.env_remove(name);
+    });
+    if quiet {
+        command.arg("--quiet");
+    }
+    if HAS_GROUP {
+        #[cfg(unix)]
+        command.process_group(0);
+    }
+    Ok(command)
 }
 
 /// Only where processes can be listed can a group of its own be ended whole. Elsewhere cargo stays
@@ -194,15 +243,12 @@ impl Drop for Group {
     }
 }
 
-/// The binaries of the stack; the name of the first one that is not there.
-fn of(mut find: impl FnMut(&str) -> Option<PathBuf>) -> Result<Binaries, &'static str> {
-    let mut get = |name| find(name).ok_or(name);
-    Ok(Binaries {
-        supervise: get("supervise")?,
-        dialtone: get("dialtone")?,
-        livekit_dev: get("livekit-dev")?,
-        test_worker: get("test-worker")?,
-    })
+/// The binaries of these names; the name of the first one that is not there.
+fn of(
+    names: &[&'static str],
+    mut find: impl FnMut(&str) -> Option<PathBuf>,
+) -> Result<Found, &'static str> {
+    names.iter().map(|name| Ok((*name, find(name).ok_or(*name)?))).collect()
 }
 
 /// What cargo says about one artifact; only what is read here.
@@ -246,7 +292,7 @@ mod tests {
     #[test]
     fn a_missing_binary_is_named() {
         let dir = std::env::temp_dir().join("dialtone-no-binaries-here");
-        let failure = found_in(&dir).expect_err("nothing there");
+        let failure = found_in(&dir, &["supervise", "dialtone"]).expect_err("nothing there");
         assert_eq!(failure.exit.code(), 5);
         assert!(failure.message.ends_with("has no supervise"), "{failure}");
     }

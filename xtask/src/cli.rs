@@ -14,7 +14,7 @@ use dialtone_harness::failure::Failure;
 use dialtone_harness::seed;
 use dialtone_harness::span::{self, Unit};
 
-use crate::tasks::{batch, dev, tidy};
+use crate::tasks::{batch, dev, tidy, worker};
 use crate::{console, menu};
 
 /// Developer harness of Dialtone.
@@ -39,6 +39,15 @@ Exit codes: 0 passed; 1 a check failed; 2 usage; 3 not ready or died; 4 nothing 
 /// A command, whichever way it was spelled.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// An LLM worker with a real model under a mock hive: ready, right, streaming, and gone again.
+    #[command(name = "worker:test", alias = "worker-test", after_help = EXIT_CODES)]
+    WorkerTest(worker::Args),
+    /// Commands about LLM workers.
+    #[command(name = "worker", hide = true, disable_help_subcommand = true)]
+    Worker {
+        #[command(subcommand)]
+        verb: Option<WorkerVerb>,
+    },
     /// A batch of simulated calls through the whole pipeline, and everything that must then hold.
     #[command(name = "batch:test", alias = "batch-test", after_help = EXIT_CODES)]
     BatchTest(batch::Args),
@@ -54,6 +63,14 @@ pub enum Command {
     /// The rules of the repository, checked.
     #[command(after_help = EXIT_CODES)]
     Tidy(tidy::Args),
+}
+
+/// The verbs of `worker`.
+#[derive(Debug, Subcommand)]
+pub enum WorkerVerb {
+    /// Same as `worker:test`.
+    #[command(after_help = EXIT_CODES)]
+    Test(worker::Args),
 }
 
 /// The verbs of `batch`.
@@ -189,8 +206,14 @@ pub fn parse(args: &[OsString]) -> Result<Option<Command>, Refusal> {
         Ok(Cli { command: Some(Command::Batch { verb: None }) }) => {
             Err(refusal(&words, no_verb("batch", None)))
         }
+        Ok(Cli { command: Some(Command::Worker { verb: None }) }) => {
+            Err(refusal(&words, no_verb("worker", None)))
+        }
         Ok(Cli { command: Some(Command::Batch { verb: Some(BatchVerb::Test(args)) }) }) => {
             Ok(Some(Command::BatchTest(args)))
+        }
+        Ok(Cli { command: Some(Command::Worker { verb: Some(WorkerVerb::Test(args)) }) }) => {
+            Ok(Some(Command::WorkerTest(args)))
         }
         Ok(cli) => Ok(cli.command),
         Err(error)
@@ -230,11 +253,8 @@ fn no_verb(noun: &str, verb: Option<&str>) -> String {
 /// The refusal, as a document too where JSON was asked for.
 fn refusal(words: &[String], text: String) -> Refusal {
     let document = asked_format(words).map(|format| {
-        let command = match (words.get(1).map(String::as_str), words.get(2).map(String::as_str)) {
-            (Some("batch"), Some("test")) | (Some("batch-test"), _) => "batch:test",
-            (Some(command), _) => command,
-            (None, _) => "",
-        };
+        let first = words.get(1).map_or("", String::as_str);
+        let command = menu::called(first, words.get(2).map(String::as_str)).unwrap_or(first);
         let first = text.lines().next().unwrap_or_default();
         let message = first.strip_prefix("error: ").unwrap_or(first);
         let failure = Failure::new(ErrorCode::Usage, message);

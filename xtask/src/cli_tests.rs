@@ -26,6 +26,10 @@ fn every_spelling_is_the_same_command() {
         let parsed = parse(&args(words)).expect("taken");
         assert!(matches!(parsed, Some(Command::BatchTest(_))), "{words:?}");
     }
+    for words in [["worker:test"].as_slice(), &["worker-test"], &["worker", "test"]] {
+        let parsed = parse(&args(words)).expect("taken");
+        assert!(matches!(parsed, Some(Command::WorkerTest(_))), "{words:?}");
+    }
     assert!(parse(&args(&[])).expect("the menu").is_none());
 }
 
@@ -36,7 +40,7 @@ fn help_of_every_command() {
     let one = refused(&["batch:test", "--help"]).text;
     let after_usage = |text: &str| text.split_once("Options:\n").map(|(_, rest)| rest.to_owned());
     assert_eq!(after_usage(&spaced), after_usage(&one), "both spellings have the same help");
-    for command in ["batch:test", "dev", "tidy"] {
+    for command in ["worker:test", "batch:test", "dev", "tidy"] {
         text.push_str(&format!("\n=== {command}\n{}", refused(&[command, "--help"]).text));
     }
     insta::assert_snapshot!(text);
@@ -60,7 +64,7 @@ fn the_menu_lists_exactly_what_there_is() {
 
 #[test]
 fn an_unknown_verb_lists_the_verbs_of_its_noun() {
-    let said = [["batch:tset"].as_slice(), &["batch", "tset"], &["batch"]]
+    let said = [["batch:tset"].as_slice(), &["batch", "tset"], &["batch"], &["worker"]]
         .map(|words| refused(words).text);
     insta::assert_snapshot!(said.concat());
 }
@@ -70,12 +74,15 @@ fn a_wrong_command_line_is_a_document_too() {
     for words in [
         ["batch:test", "--nope", "--format", "json"].as_slice(),
         &["batch", "test", "--total", "x", "--format=jsonl"],
+        &["worker-test", "--backend", "abacus", "--format", "json"],
+        &["worker", "test", "--backend", "abacus", "--format", "json"],
     ] {
         let document = refused(words).document.expect("a document");
         let one_line = words.iter().any(|word| word.ends_with("jsonl"));
         assert_eq!(document.lines().count() == 1, one_line, "{document}");
         let envelope: Envelope = serde_json::from_str(&document).expect("the envelope");
-        assert_eq!((envelope.exit_code, envelope.command.as_str()), (2, "batch:test"));
+        let command = if words[0].starts_with("worker") { "worker:test" } else { "batch:test" };
+        assert_eq!((envelope.exit_code, envelope.command.as_str()), (2, command));
         assert_eq!(envelope.error.map(|error| error.code), Some(ErrorCode::Usage));
     }
     assert!(refused(&["batch:test", "--nope"]).document.is_none());
@@ -89,6 +96,11 @@ fn flags_that_contradict_each_other_are_refused() {
         &["batch:test", "--deadline", "1 hour"],
         &["batch:test", "--max-concurrent", "0"],
         &["batch:test", "--outcomes", "random"],
+        &["worker:test", "--backend", "abacus"],
+        &["worker:test", "--port", "70000"],
+        &["worker:test", "--device", "-1"],
+        &["worker:test", "--heartbeat-interval", "1ms"],
+        &["worker:test", "--heartbeat-interval", "0"],
     ] {
         assert!(!refused(words).help, "{words:?}");
     }

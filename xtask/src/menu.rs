@@ -14,6 +14,11 @@ pub struct Entry {
 pub const ENTRIES: &[Entry] = &[
     Entry {
         group: "try first",
+        name: "worker:test",
+        about: "an LLM worker with a real model, and all it must do",
+    },
+    Entry {
+        group: "try first",
         name: "batch:test",
         about: "149 simulated calls through the real pipeline",
     },
@@ -40,6 +45,16 @@ impl Entry {
     pub fn line(&self) -> String {
         format!("  {:<ABOUTS$} {}\n", self.name, self.about)
     }
+}
+
+/// The command that these words call, however they spell it: `noun:verb`, `noun-verb`, `noun verb`.
+pub fn called(first: &str, second: Option<&str>) -> Option<&'static str> {
+    let spelled = |entry: &&Entry| {
+        entry.name.split_once(':').is_some_and(|(noun, verb)| {
+            first == format!("{noun}-{verb}") || (first == noun && second == Some(verb))
+        })
+    };
+    ENTRIES.iter().find(spelled).map(|entry| entry.name)
 }
 
 /// The commands of one noun.

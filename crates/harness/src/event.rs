@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dialtone_contract::ErrorCode;
+use dialtone_contract::wire::WorkerHealth;
 use serde::Serialize;
 
 use crate::envelope::{Check, Envelope, millis};
@@ -82,11 +83,13 @@ pub enum Event {
         /// Its place in the sequence of its process.
         seq: u64,
         /// What the worker said of itself.
-        status: String,
+        status: WorkerHealth,
         /// Milliseconds since the beat before.
-        gap_ms: f64,
-        /// Slots that were busy, of all.
-        slots: String,
+        gap_ms: Option<f64>,
+        /// Slots that were busy.
+        slots_busy: usize,
+        /// Slots in all.
+        slots_total: usize,
     },
     /// A check has its answer.
     Check(Check),

@@ -4,8 +4,9 @@ pub mod batch;
 pub mod dev;
 mod livekit;
 pub mod tidy;
+pub mod worker;
 
-use crate::cli::{BatchVerb, Command};
+use crate::cli::{BatchVerb, Command, WorkerVerb};
 
 /// Runs a command; the exit code.
 pub async fn run(command: Command) -> u8 {
@@ -13,8 +14,11 @@ pub async fn run(command: Command) -> u8 {
         Command::BatchTest(args) | Command::Batch { verb: Some(BatchVerb::Test(args)) } => {
             batch::run(&args).await
         }
+        Command::WorkerTest(args) | Command::Worker { verb: Some(WorkerVerb::Test(args)) } => {
+            worker::run(&args).await
+        }
         // Refused where the command line is read.
-        Command::Batch { verb: None } => 2,
+        Command::Batch { verb: None } | Command::Worker { verb: None } => 2,
         Command::Dev(args) => dev::run(&args).await,
         Command::Tidy(args) => tidy::run(&args).await,
     }

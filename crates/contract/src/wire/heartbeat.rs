@@ -18,6 +18,19 @@ pub enum WorkerHealth {
     Stopped,
 }
 
+impl WorkerHealth {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Draining => "draining",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// One heartbeat. Unknown fields are ignored, so that a newer worker can talk to an older hive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Heartbeat {

@@ -9,6 +9,7 @@ mod stack_of;
 mod verdict;
 mod verify;
 mod watch;
+pub mod worker;
 
 use std::future::Future;
 use std::path::PathBuf;

@@ -84,20 +84,27 @@ impl Book {
         tokio::time::timeout(within, look).await.unwrap_or(false)
     }
 
-    pub(super) fn write(&self, body: &[u8], status: u16) -> Result<(), String> {
+    /// Keeps what came; the beat, and how long after the last one it came.
+    pub(super) fn write(
+        &self,
+        body: &[u8],
+        status: u16,
+    ) -> (Result<Heartbeat, String>, Option<Duration>) {
         let beat: Result<Heartbeat, _> =
             serde_json::from_slice(body).map_err(|error| error.to_string());
-        let read = beat.as_ref().map(|_| ()).map_err(Clone::clone);
-        {
+        let gap = {
             let mut pages = self.pages();
+            let at = Instant::now();
+            let gap = pages.arrivals.back().map(|last| at.duration_since(last.at));
             pages.total += 1;
             if pages.arrivals.len() == KEPT {
                 pages.arrivals.pop_front();
             }
-            pages.arrivals.push_back(Arrival { at: Instant::now(), beat, status });
-        }
+            pages.arrivals.push_back(Arrival { at, beat: beat.clone(), status });
+            gap
+        };
         self.tell();
-        read
+        (beat, gap)
     }
 
     pub(super) fn refuse(&self) {

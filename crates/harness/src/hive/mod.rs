@@ -6,6 +6,7 @@
 
 mod book;
 
+use std::fmt;
 use std::io;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,8 @@ use hyper::StatusCode;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::envelope::millis;
+use crate::event::{Bus, Event};
 use crate::failure::Failure;
 use crate::stack::Port;
 
@@ -51,10 +54,16 @@ pub struct MockHive {
     running: Running,
 }
 
-#[derive(Debug, Default)]
 struct Shared {
     book: Book,
     mood: Mutex<Mood>,
+    bus: Bus,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("book", &self.book).field("mood", &self.mood).finish()
+    }
 }
 
 /// The task that holds the port at present.
@@ -73,13 +82,14 @@ impl Running {
 }
 
 impl MockHive {
-    /// Starts to listen on this port.
+    /// Starts to listen on this port, and tells every beat on `bus`.
     ///
     /// # Errors
     /// If the listener cannot be used.
-    pub fn start(port: Port) -> Result<Self, Failure> {
+    pub fn start(port: Port, bus: &Bus) -> Result<Self, Failure> {
         let (listener, port) = port.into_listener();
-        let shared = Arc::new(Shared::default());
+        let (book, mood) = (Book::default(), Mutex::default());
+        let shared = Arc::new(Shared { book, mood, bus: bus.clone() });
         let running = Running::Up(up(&listener, &shared).map_err(|error| unusable(&error))?);
         Ok(Self { listener, port, shared, running })
     }
@@ -190,7 +200,16 @@ async fn take(State(shared): State<Arc<Shared>>, RawBody(body): RawBody) -> Resp
         Mood::Well | Mood::Slow(_) => StatusCode::OK,
         Mood::Status(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
     };
-    let read = shared.book.write(&body, status.as_u16());
+    let (read, gap) = shared.book.write(&body, status.as_u16());
+    if let Ok(beat) = &read {
+        shared.bus.emit(Event::Beat {
+            seq: beat.seq,
+            status: beat.health_status,
+            gap_ms: gap.map(millis),
+            slots_busy: beat.slots_busy,
+            slots_total: beat.slots_total,
+        });
+    }
     if let Mood::Slow(pause) = mood {
         tokio::time::sleep(pause).await;
     }

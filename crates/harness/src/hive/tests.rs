@@ -8,7 +8,7 @@ use super::*;
 const SOON: Duration = Duration::from_secs(5);
 
 fn hive() -> MockHive {
-    MockHive::start(Port::bind("hive", 0).expect("a free port")).expect("listening")
+    MockHive::start(Port::bind("hive", 0).expect("a free port"), &Bus::new()).expect("listening")
 }
 
 fn beat(seq: u64) -> Heartbeat {

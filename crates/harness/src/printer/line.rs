@@ -42,10 +42,7 @@ pub(super) fn of(
             timed(style, Tone::Bad, "Exited", name, at_ms, &format!("pid {pid}, {exit}"))
         }
         Event::CaseStarted { name } => status(style, Tone::Bold, "Case", name),
-        Event::Beat { seq, status: said, gap_ms, slots } if verbosity == Verbosity::Verbose => {
-            let detail = format!("{said}, {slots} slots busy, {gap_ms:.0} ms after the last");
-            timed(style, Tone::Plain, "Beat", &format!("seq {seq}"), at_ms, &detail)
-        }
+        Event::Beat { .. } if verbosity == Verbosity::Verbose => beat(style, at_ms, event),
         Event::Note { text } => status(style, Tone::Bold, "Note", text),
         Event::Stopped { processes, duration_ms } => {
             let what = plural(*processes, "process", "processes");
@@ -87,6 +84,16 @@ fn check(style: Style, check: &Check) -> String {
         CheckStatus::NotRun => ("-", Tone::Plain),
     };
     timed(style, tone, word, &check.name, check.duration_ms, &check.detail)
+}
+
+/// One heartbeat that a hive got.
+fn beat(style: Style, at_ms: f64, event: &Event) -> String {
+    let Event::Beat { seq, status, gap_ms, slots_busy, slots_total } = event else {
+        return String::new();
+    };
+    let gap = gap_ms.map_or_else(String::new, |ms| format!(", {ms:.0} ms after the last"));
+    let detail = format!("{}, {slots_busy}/{slots_total} slots busy{gap}", status.as_str());
+    timed(style, Tone::Plain, "Beat", &format!("seq {seq}"), at_ms, &detail)
 }
 
 /// How far a batch is, where nobody looks at a terminal.

@@ -86,11 +86,12 @@ fn case(style: Style, case: &Case) -> String {
         Verdict::Failed | Verdict::Error => ("FAILED", Tone::Bad),
     };
     let told = |status| case.checks.iter().find(|check| check.status == status);
-    let why = told(CheckStatus::Failed).or_else(|| match case.verdict {
-        Verdict::Passed => None,
-        _ => told(CheckStatus::Skipped),
-    });
-    let why = why.map_or_else(String::new, |check| format!(" ({}: {})", check.name, check.detail));
+    let why = match (told(CheckStatus::Failed), case.verdict) {
+        (Some(check), _) => format!(" ({}: {})", check.name, check.detail),
+        (None, Verdict::Passed) => String::new(),
+        (None, _) => told(CheckStatus::Skipped)
+            .map_or_else(String::new, |check| format!(" ({})", check.detail)),
+    };
     format!("{:>12} {}{why}\n", case.name, style.paint(tone, word))
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dialtone_child::process::{self, Process};
 use dialtone_child::{Child, Spec, Strength, Supervisor, strength};
 use dialtone_clock::{TIMELINE_ENV, Timeline};
 use dialtone_contract::ErrorCode;
@@ -29,7 +30,7 @@ const LAST_LINES: usize = 20;
 /// How long the log of a dead process may take to be whole.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Between TERM and KILL. Our services drain; in a test nobody needs what they still do.
-const GRACE: Duration = Duration::from_secs(3);
+pub const GRACE: Duration = Duration::from_secs(3);
 
 /// How a stack is run.
 #[derive(Clone, Debug)]
@@ -149,6 +150,27 @@ impl Member {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.pid()
+    }
+
+    /// What it must show as its own.
+    pub fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The processes that it has started and that still run. Empty where the system does not tell.
+    pub fn offspring(&self) -> Vec<Process> {
+        let below = process::descendants(self.child.supervisor_pid()).into_iter();
+        below.filter(|process| process.pid != self.pid() && !process.zombie).collect()
+    }
+
+    /// The end of its log.
+    pub fn log_tail(&self, lines: usize) -> String {
+        self.child.log_tail(lines)
     }
 
     /// Waits for its end and tells it.

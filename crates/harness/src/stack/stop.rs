@@ -49,6 +49,11 @@ impl Teardown {
         processes.chain(ports).chain(files).collect()
     }
 
+    /// Looks at one port more, that of a server in this process.
+    pub fn look_at(&mut self, service: &str, port: u16) {
+        self.ports.extend(Port::holder(service, port));
+    }
+
     /// The failure, if a process did not end well.
     pub fn bad_end(&self) -> Option<Failure> {
         let first = self.unclean.first()?;
@@ -114,6 +119,11 @@ enum Ended {
 }
 
 impl Member {
+    /// TERM, the grace, KILL; how it ended. `None` if not even its supervisor could end it.
+    pub async fn stop(&self) -> Option<Exit> {
+        timeout(HELD, self.child.stop()).await.ok()
+    }
+
     /// Ends it, in bounded time whatever has become of its supervisor.
     async fn end(&self) -> Ended {
         if self.child.try_exit().is_some() {
