@@ -8,7 +8,8 @@ use serde_json::Value;
 const DIR_ENV: &str = "DIALTONE_BIN_DIR";
 
 /// What the tests start.
-const NEEDED: [&str; 5] = ["dialtone", "test-worker", "livekit-dev", "supervise", "xtask"];
+const NEEDED: [&str; 6] =
+    ["dialtone", "test-worker", "livekit-dev", "supervise", "xtask", "llm-worker"];
 
 /// The folder with the built binaries: that of `DIALTONE_BIN_DIR`, or the one that one
 /// cargo build of the workspace puts them into, done once in this process.

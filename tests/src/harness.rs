@@ -113,11 +113,25 @@ impl Harness {
     /// # Panics
     /// If it cannot be started.
     pub async fn start_with(&self, slots: u32, args: &[&str]) -> Running {
+        let bin_dir = self.bin_dir.to_str().expect("text");
+        self.launch(slots, &[&["batch:test", "--bin-dir", bin_dir], args].concat()).await
+    }
+
+    /// Starts `xtask` with these arguments.
+    pub async fn start_command(&self, args: &[&str]) -> Running {
+        self.launch(1, args).await
+    }
+
+    /// Runs `xtask` with these arguments to its end.
+    pub async fn run_command(&self, args: &[&str]) -> Ended {
+        self.start_command(args).await.ended().await
+    }
+
+    async fn launch(&self, slots: u32, args: &[&str]) -> Running {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let slots = SLOTS.acquire_many(slots).await.expect("never closed");
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let mut command = self.command(&["batch:test", "--bin-dir"]);
-        command.arg(&self.bin_dir).args(args);
+        let mut command = self.command(args);
         let file = |name| File::create(self.dir().join(format!("{n}.{name}"))).expect("a file");
         command.stdout(file("stdout")).stderr(file("stderr"));
         let child = command.spawn().expect("xtask starts");

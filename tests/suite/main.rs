@@ -9,4 +9,5 @@ mod pipeline;
 mod reads;
 mod trigger;
 mod worker;
+mod worker_test;
 mod xtask;

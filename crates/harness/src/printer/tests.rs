@@ -3,10 +3,11 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use dialtone_contract::wire::WorkerHealth;
 use dialtone_contract::{ErrorCode, ExitCode};
 
 use super::*;
-use crate::envelope::{Check, CheckStatus, Envelope, Invariant};
+use crate::envelope::{Case, Check, CheckStatus, Envelope, Invariant, Metrics};
 use crate::event::{Bus, TableRow};
 use crate::failure::Failure;
 
@@ -93,6 +94,55 @@ fn failing_events() -> Vec<Event> {
             ],
             figures: String::new(),
         },
+        Event::RunFinished { envelope: Box::new(envelope), folder: Some("target/x".into()) },
+    ]
+}
+
+/// A worker run with a case for each backend.
+fn matrix_events() -> Vec<Event> {
+    let no_device = Failure::new(ErrorCode::NoDevice, "cuda: libcuda.so.1 not found");
+    let wrong = Failure::new(ErrorCode::WrongAnswer, "the built-in model answered \"Hm.\"");
+    let skipped = Check {
+        code: Some(no_device.code),
+        ..Check::new("backend", CheckStatus::Skipped, ms(3), no_device.message.clone())
+    };
+    let case = |name: &str, exit: ExitCode, check: &Check| Case {
+        name: name.into(),
+        verdict: exit.verdict(),
+        checks: vec![check.clone()],
+        metrics: Metrics::default(),
+    };
+    let passed = Check::new("ready", CheckStatus::Passed, ms(83), "83 ms after its start");
+    let failed = Check::failed("inference", ms(40), &wrong);
+    let mut envelope = Envelope::new("worker:test", "7f3a", 42);
+    envelope.wall_s = 2.5;
+    envelope.set_exit(ExitCode::CheckFailed);
+    envelope.checks = vec![
+        Check::new("cpu", CheckStatus::Passed, ms(1400), "14 checks"),
+        Check { name: "cuda".into(), ..skipped.clone() },
+        Check { name: "vulkan".into(), ..failed.clone() },
+    ];
+    envelope.cases = vec![
+        case("cpu", ExitCode::Passed, &passed),
+        case("cuda", ExitCode::Skipped, &skipped),
+        case("vulkan", ExitCode::CheckFailed, &failed),
+    ];
+    let beat = |seq, status, gap_ms, slots_total| Event::Beat {
+        seq,
+        status,
+        gap_ms,
+        slots_busy: 0,
+        slots_total,
+    };
+    vec![
+        Event::CaseStarted { name: "cpu".into() },
+        beat(0, WorkerHealth::Starting, None, 0),
+        beat(1, WorkerHealth::Healthy, Some(251.4), 4),
+        Event::Check(passed),
+        Event::Check(envelope.checks[0].clone()),
+        Event::CaseStarted { name: "cuda".into() },
+        Event::Check(skipped),
+        Event::Check(envelope.checks[1].clone()),
         Event::RunFinished { envelope: Box::new(envelope), folder: Some("target/x".into()) },
     ]
 }
@@ -222,4 +272,9 @@ fn a_reader_that_has_gone_away_takes_nothing_with_it() {
     bus.add("terminal", Terminal::new(Gone, Gone, FANCY, Verbosity::Normal, false));
     stack_events().into_iter().for_each(|event| bus.emit(event));
     assert_eq!(bus.lost(), Vec::<String>::new());
+}
+
+#[test]
+fn a_matrix_has_a_row_for_each_case_and_verbose_shows_beats() {
+    insta::assert_snapshot!(said(FANCY, Verbosity::Verbose, matrix_events()));
 }

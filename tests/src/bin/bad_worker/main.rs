@@ -23,8 +23,8 @@ use crate::slots::Slots;
 
 /// Requests at once.
 const SLOTS: usize = 4;
-/// The name of the model that is not there.
-const MODEL: &str = "parrot";
+/// The name of the model, which is not there.
+const MODEL: &str = "builtin";
 
 /// What all routes share.
 struct Shared {
@@ -106,7 +106,7 @@ async fn inspect(bad: &str) -> ExitCode {
         "slow_inspect" => std::future::pending().await,
         _ => say(
             &json!({
-                "name": MODEL, "architecture": "llama", "version": 3, "tensors": 2,
+                "name": "parrot", "architecture": "llama", "version": 3, "tensors": 2,
                 "parameters": 1000, "bytes": 4000, "format": "F32", "context": 512, "vocab": 272,
                 "sha256": "0".repeat(64),
             }),
@@ -125,11 +125,13 @@ fn backends(bad: &str) -> Value {
         }),
         _ => json!({ "backend": "cuda", "built": false, "devices": [] }),
     };
-    json!([
-        { "backend": "cpu", "built": true, "devices": [{ "index": 0, "name": "feathers" }] },
-        cuda,
-        { "backend": "metal", "built": false, "devices": [], "reason": "not macOS" },
-    ])
+    let cpu = json!({
+        "backend": "cpu", "built": true, "devices": [{ "index": 0, "name": "feathers" }],
+    });
+    let metal = json!({
+        "backend": "metal", "built": false, "devices": [], "reason": "not in this build",
+    });
+    json!({ "backends": [cpu, cuda, metal] })
 }
 
 async fn run(bad: String, args: Args) -> ExitCode {

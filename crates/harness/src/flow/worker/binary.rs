@@ -39,6 +39,11 @@ pub struct ModelInfo {
     pub sha256: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct Offers {
+    backends: Vec<Offer>,
+}
+
 /// What a command of the binary says when it fails; only what is read here.
 #[derive(Deserialize)]
 struct Told {
@@ -65,7 +70,8 @@ impl Binary<'_> {
     /// # Errors
     /// If it does not say.
     pub async fn backends(&self) -> Result<Vec<Offer>, Failure> {
-        self.ask(&["backends", "--json"], ErrorCode::Environment).await
+        let told: Offers = self.ask(&["backends", "--json"], ErrorCode::Environment).await?;
+        Ok(told.backends)
     }
 
     /// What there is to know of a model without loading it.

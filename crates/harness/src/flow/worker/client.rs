@@ -82,7 +82,7 @@ impl Usage {
 /// One line of `/slots`; only what is read here.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Slot {
-    /// `idle` where nobody is in it.
+    /// What it does.
     pub state: String,
     /// Who is in it.
     #[serde(default)]
@@ -92,7 +92,7 @@ pub struct Slot {
 impl Slot {
     /// Whether somebody is in it.
     pub fn is_busy(&self) -> bool {
-        self.state != "idle"
+        self.request.is_some()
     }
 }
 
@@ -152,12 +152,7 @@ impl Client {
     /// # Errors
     /// If they are not told.
     pub async fn slots(&self) -> Result<Vec<Slot>, Failure> {
-        let (_, document): (u16, Value) = self.get("/slots").await?;
-        // A list, or a document that has one.
-        let list = document.get("slots").cloned().unwrap_or(document);
-        serde_json::from_value(list).map_err(|error| {
-            Failure::new(ErrorCode::WrongAnswer, format!("/slots cannot be read: {error}"))
-        })
+        Ok(self.get("/slots").await?.1)
     }
 
     /// Asks, and waits for the whole answer.

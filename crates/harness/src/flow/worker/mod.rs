@@ -75,6 +75,16 @@ impl Model {
             Self::File(path) => path.to_string_lossy().into_owned(),
         }
     }
+
+    /// As the worker calls it: its file's name without the ending.
+    pub fn id(&self) -> String {
+        match self {
+            Self::BuiltIn => "builtin".to_owned(),
+            Self::File(path) => {
+                path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+            }
+        }
+    }
 }
 
 /// The processes of a worker run.

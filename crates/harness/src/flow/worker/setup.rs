@@ -18,6 +18,9 @@ use crate::stack::{Port, Service, Setting, Stack};
 /// Requests that the worker shall run at once.
 const SLOTS: usize = 4;
 
+/// How long the worker may finish its answers: shorter than the grace that the stack gives.
+const DRAIN: &str = "2s";
+
 /// The name of the worker's process.
 const LLM_WORKER: &str = "llm-worker";
 
@@ -151,7 +154,7 @@ impl Bench<'_> {
             http: stack.http().clone(),
             port,
             within: self.options.within,
-            model: info.name.clone(),
+            model: self.options.model.id(),
             seed: self.run.identity().seed,
         };
         Ok((stack, Scene { hive, info, chosen, worker_id, client, started }))
@@ -167,6 +170,7 @@ impl Bench<'_> {
             ("--heartbeat-interval", &interval),
             ("--slots", &SLOTS.to_string()),
             ("--threads", "auto"),
+            ("--drain", DRAIN),
         ]
         .into_iter()
         .flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()])
