@@ -104,7 +104,7 @@ fn matrix_events() -> Vec<Event> {
     let wrong = Failure::new(ErrorCode::WrongAnswer, "the built-in model answered \"Hm.\"");
     let skipped = Check {
         code: Some(no_device.code),
-        ..Check::new("backend", CheckStatus::Skipped, ms(3), no_device.message.clone())
+        ..Check::new("backend", CheckStatus::Skipped, ms(3), no_device.message)
     };
     let case = |name: &str, exit: ExitCode, check: &Check| Case {
         name: name.into(),

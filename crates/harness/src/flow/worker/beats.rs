@@ -58,10 +58,10 @@ pub fn judge(arrivals: &[Arrival], expected: &Expected, now: Instant) -> Result<
     if let Some(why) = in_sequence(&beats, 0) {
         return fail(why);
     }
-    if let Some(why) = beats.iter().find_map(|(_, beat)| payload(beat, expected)) {
+    if let Some(why) = order(&beats) {
         return fail(why);
     }
-    if let Some(why) = order(&beats) {
+    if let Some(why) = beats.iter().find_map(|(_, beat)| payload(beat, expected)) {
         return fail(why);
     }
     let regular: Vec<Instant> = beats

@@ -163,10 +163,10 @@ impl Client {
         let sent = self.http.post(&self.url(CHAT), &[], &self.body(ask, false), self.within).await;
         let answer = sent.map_err(|error| self.silence(CHAT, &error))?;
         if !answer.status.is_success() {
-            return Err(wrong(&answer, format!("answered {}", answer.status.as_u16())));
+            return Err(wrong(&answer, &format!("answered {}", answer.status.as_u16())));
         }
         let completion: Completion = read(CHAT, &answer)?;
-        check(completion, ask).map_err(|why| wrong(&answer, why))
+        check(completion, ask).map_err(|why| wrong(&answer, &why))
     }
 
     /// Asks for a stream.
@@ -312,7 +312,7 @@ fn read<T: DeserializeOwned>(path: &str, answer: &Response) -> Result<T, Failure
     })
 }
 
-fn wrong(answer: &Response, why: String) -> Failure {
+fn wrong(answer: &Response, why: &str) -> Failure {
     Failure::new(ErrorCode::WrongAnswer, format!("the answer of {CHAT} is wrong: {why}"))
         .evidence([excerpt(answer)])
 }

@@ -62,10 +62,8 @@ impl<'a> Play<'a> {
         let slots = self.check("health", self.health()).await?;
         self.slots = slots.unwrap_or_default();
         let asking = answers_of(self.bench, self.scene, self.slots);
-        let (known, heard) = match self.check("inference", asking.inference()).await? {
-            Some(found) => found,
-            None => (Known::default(), None),
-        };
+        let found = self.check("inference", asking.inference()).await?;
+        let (known, heard) = found.unwrap_or_default();
         self.known = known;
         // A worker that gives no right answer has nothing to show in the checks that compare.
         if let (Some(heard), Some(first)) = (heard, self.known.first.clone()) {
