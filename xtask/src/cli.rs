@@ -14,7 +14,7 @@ use dialtone_harness::failure::Failure;
 use dialtone_harness::seed;
 use dialtone_harness::span::{self, Unit};
 
-use crate::tasks::{batch, dev, tidy, worker};
+use crate::tasks::{batch, dev, model, tidy, worker};
 use crate::{console, menu};
 
 /// Developer harness of Dialtone.
@@ -57,6 +57,15 @@ pub enum Command {
         #[command(subcommand)]
         verb: Option<BatchVerb>,
     },
+    /// A model for tests, brought into .test-models and checked by its sha256.
+    #[command(name = "model:fetch", alias = "model-fetch", after_help = EXIT_CODES)]
+    ModelFetch(model::Args),
+    /// Commands about models.
+    #[command(name = "model", hide = true, disable_help_subcommand = true)]
+    Model {
+        #[command(subcommand)]
+        verb: Option<ModelVerb>,
+    },
     /// The stack on its well-known ports, until Ctrl-C.
     #[command(after_help = EXIT_CODES)]
     Dev(dev::Args),
@@ -71,6 +80,14 @@ pub enum WorkerVerb {
     /// Same as `worker:test`.
     #[command(after_help = EXIT_CODES)]
     Test(worker::Args),
+}
+
+/// The verbs of `model`.
+#[derive(Debug, Subcommand)]
+pub enum ModelVerb {
+    /// Same as `model:fetch`.
+    #[command(after_help = EXIT_CODES)]
+    Fetch(model::Args),
 }
 
 /// The verbs of `batch`.
@@ -208,6 +225,12 @@ pub fn parse(args: &[OsString]) -> Result<Option<Command>, Refusal> {
         }
         Ok(Cli { command: Some(Command::Worker { verb: None }) }) => {
             Err(refusal(&words, no_verb("worker", None)))
+        }
+        Ok(Cli { command: Some(Command::Model { verb: None }) }) => {
+            Err(refusal(&words, no_verb("model", None)))
+        }
+        Ok(Cli { command: Some(Command::Model { verb: Some(ModelVerb::Fetch(args)) }) }) => {
+            Ok(Some(Command::ModelFetch(args)))
         }
         Ok(Cli { command: Some(Command::Batch { verb: Some(BatchVerb::Test(args)) }) }) => {
             Ok(Some(Command::BatchTest(args)))

@@ -30,6 +30,10 @@ fn every_spelling_is_the_same_command() {
         let parsed = parse(&args(words)).expect("taken");
         assert!(matches!(parsed, Some(Command::WorkerTest(_))), "{words:?}");
     }
+    for words in [["model:fetch"].as_slice(), &["model-fetch"], &["model", "fetch"]] {
+        let parsed = parse(&args(words)).expect("taken");
+        assert!(matches!(parsed, Some(Command::ModelFetch(_))), "{words:?}");
+    }
     assert!(parse(&args(&[])).expect("the menu").is_none());
 }
 
@@ -40,7 +44,7 @@ fn help_of_every_command() {
     let one = refused(&["batch:test", "--help"]).text;
     let after_usage = |text: &str| text.split_once("Options:\n").map(|(_, rest)| rest.to_owned());
     assert_eq!(after_usage(&spaced), after_usage(&one), "both spellings have the same help");
-    for command in ["worker:test", "batch:test", "dev", "tidy"] {
+    for command in ["worker:test", "batch:test", "model:fetch", "dev", "tidy"] {
         text.push_str(&format!("\n=== {command}\n{}", refused(&[command, "--help"]).text));
     }
     insta::assert_snapshot!(text);
@@ -64,7 +68,7 @@ fn the_menu_lists_exactly_what_there_is() {
 
 #[test]
 fn an_unknown_verb_lists_the_verbs_of_its_noun() {
-    let said = [["batch:tset"].as_slice(), &["batch", "tset"], &["batch"], &["worker"]]
+    let said = [["batch:tset"].as_slice(), &["batch", "tset"], &["batch"], &["worker"], &["model"]]
         .map(|words| refused(words).text);
     insta::assert_snapshot!(said.concat());
 }

@@ -27,6 +27,11 @@ pub const ENTRIES: &[Entry] = &[
         name: "dev",
         about: "the stack on ports 7880 and 8000, until Ctrl-C",
     },
+    Entry {
+        group: "models",
+        name: "model:fetch",
+        about: "a real model for worker:test --model smollm2, 98 MB",
+    },
     Entry { group: "repository", name: "tidy", about: "the rules of the repository, checked" },
 ];
 

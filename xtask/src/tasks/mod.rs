@@ -3,10 +3,11 @@
 pub mod batch;
 pub mod dev;
 mod livekit;
+pub mod model;
 pub mod tidy;
 pub mod worker;
 
-use crate::cli::{BatchVerb, Command, WorkerVerb};
+use crate::cli::{BatchVerb, Command, ModelVerb, WorkerVerb};
 
 /// Runs a command; the exit code.
 pub async fn run(command: Command) -> u8 {
@@ -17,8 +18,13 @@ pub async fn run(command: Command) -> u8 {
         Command::WorkerTest(args) | Command::Worker { verb: Some(WorkerVerb::Test(args)) } => {
             worker::run(&args).await
         }
+        Command::ModelFetch(args) | Command::Model { verb: Some(ModelVerb::Fetch(args)) } => {
+            model::run(&args).await
+        }
         // Refused where the command line is read.
-        Command::Batch { verb: None } | Command::Worker { verb: None } => 2,
+        Command::Batch { verb: None }
+        | Command::Worker { verb: None }
+        | Command::Model { verb: None } => 2,
         Command::Dev(args) => dev::run(&args).await,
         Command::Tidy(args) => tidy::run(&args).await,
     }
