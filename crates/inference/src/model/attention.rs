@@ -147,15 +147,13 @@ fn group<const W: usize, const M: usize>(
     for m in 0..M {
         let visible = (positions[m] + 1).saturating_sub(page.start).min(PAGE);
         seen = seen.max(visible);
-        let mut most = largest[m];
-        for (t, p) in p[m].iter_mut().enumerate() {
-            *p = if t < visible { *p } else { f32::NEG_INFINITY };
-        }
-        most = most.max(maximum(&p[m]));
+        let masked: [f32; PAGE] =
+            std::array::from_fn(|t| if t < visible { p[m][t] } else { f32::NEG_INFINITY });
+        let most = largest[m].max(maximum(&masked));
         let shrink = exp(largest[m] - most);
-        for p in &mut p[m] {
-            *p = if *p == f32::NEG_INFINITY { 0.0 } else { exp(*p - most) };
-        }
+        // The power is taken of all, what is not seen is dropped after: no branch in the loop.
+        let powers: [f32; PAGE] = std::array::from_fn(|t| exp(masked[t] - most));
+        p[m] = std::array::from_fn(|t| if t < visible { powers[t] } else { 0.0 });
         largest[m] = most;
         total[m] = total[m].mul_add(shrink, sum(&p[m]));
         for out in &mut out[m * page.wide..(m + 1) * page.wide] {
@@ -183,9 +181,10 @@ fn scores<const W: usize, const M: usize>(
 ) {
     let mut acc = [[0.0f32; W]; M];
     for (keys, queries) in keys.as_chunks::<PAGE>().0.iter().zip(queries.as_chunks::<M>().0) {
-        for m in 0..M {
-            for t in 0..W {
-                acc[m][t] = queries[m].mul_add(keys[first + t], acc[m][t]);
+        let keys: [f32; W] = std::array::from_fn(|t| keys[first + t]);
+        for (acc, &query) in acc.iter_mut().zip(queries) {
+            for (acc, key) in acc.iter_mut().zip(keys) {
+                *acc = query.mul_add(key, *acc);
             }
         }
     }
@@ -208,10 +207,12 @@ fn weigh<const W: usize, const M: usize>(
         acc[m].copy_from_slice(&out[m * page.wide + first..][..W]);
     }
     for (t, values) in page.values.chunks_exact(page.wide).take(seen.min(PAGE)).enumerate() {
-        let values = &values[first..first + W];
-        for m in 0..M {
-            for d in 0..W {
-                acc[m][d] = p[m][t].mul_add(values[d], acc[m][d]);
+        let values: &[f32; W] = values[first..].first_chunk().expect("whole vectors");
+        let values = *values;
+        for (acc, p) in acc.iter_mut().zip(p) {
+            let p = p[t];
+            for (acc, value) in acc.iter_mut().zip(values) {
+                *acc = p.mul_add(value, *acc);
             }
         }
     }
