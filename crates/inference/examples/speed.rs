@@ -141,6 +141,7 @@ fn main() -> Result<()> {
             context: None,
             // Of the sequences themselves, and of a few more that stay remembered.
             kv_tokens: Some((slots + options.rounds + 2) * room.next_multiple_of(32)),
+            kv_bytes: None,
             threads: options.threads,
             isa: options.isa,
         },
