@@ -172,6 +172,7 @@ fn an_answer_is_the_same_alone_and_in_a_crowd() {
             slots: 1,
             context: Some(CONTEXT),
             kv_tokens: Some(CONTEXT),
+            kv_bytes: None,
             threads: 1,
             isa: Some(isa),
         };
