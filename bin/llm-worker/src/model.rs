@@ -29,7 +29,7 @@ pub fn id(model: &Model) -> String {
 /// its stead.
 pub fn chosen(args: &Serve) -> Result<Chosen, Failure> {
     let wanted = Wanted { backend: args.backend, engine: args.engine, device: args.device };
-    backend::choose(&wanted, true).map_err(|error| {
+    backend::choose(&wanted, load::is_native(&source(&args.model))).map_err(|error| {
         let code = match error {
             backend::Error::NotBuilt { .. } => ErrorCode::BackendNotBuilt,
             backend::Error::NoDevice { .. } => ErrorCode::NoDevice,
@@ -42,7 +42,8 @@ pub fn chosen(args: &Serve) -> Result<Chosen, Failure> {
 /// Loads the model, and starts the thread that runs it. Takes as long as that takes; tells how
 /// far it is, 0 to 1.
 pub fn load(args: &Serve, progress: impl Fn(f32)) -> Result<Serving, Failure> {
-    let loaded = load::load(&source(&args.model), &options(args), &progress)
+    let chosen = chosen(args)?;
+    let loaded = load::load_on(&source(&args.model), &options(args), &chosen, &progress)
         .map_err(|error| Failure::of(error.code(), &error))?;
     let Loaded { decoder, tokenizer, template, info, device } = loaded;
     let slots = usize::from(args.slots);

@@ -1,5 +1,6 @@
 //! From a model file to something that can run.
 
+mod engine;
 mod error;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use crate::model::{self, Model};
 use crate::template::ChatTemplate;
 use crate::tokenizer::{self, Tokenize};
 
+pub use engine::{is_native, load_on};
 pub use error::LoadError;
 
 /// The model that comes with the engine.

@@ -26,7 +26,7 @@ fn on_cpu(path: &Path) -> Result<Model, Error> {
         threads: 1,
         isa: None,
     };
-    load(path, &options, &chosen.device)
+    load(path, &options, &chosen.device, &|_| ())
 }
 
 /// That both tokenizers say the same of texts, and of every token.

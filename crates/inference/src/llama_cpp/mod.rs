@@ -13,9 +13,11 @@ mod vocabulary;
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 use llama_cpp_2::context::params::LlamaContextParams;
+use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 
@@ -82,28 +84,30 @@ pub struct Model {
 }
 
 /// Loads a GGUF file to run on `device`: with all its layers on a GPU, or wholly on the CPU.
+/// `progress` is told the part that is done, 0 to 1.
 ///
 /// # Errors
-/// If llama.cpp cannot, and if the model has no vocabulary or wants an encoder.
-pub fn load(path: &Path, options: &LoadOptions, device: &Device) -> Result<Model, Error> {
+/// If llama.cpp cannot, and if the model has no vocabulary or no context.
+pub fn load(
+    path: &Path,
+    options: &LoadOptions,
+    device: &Device,
+    progress: &dyn Fn(f32),
+) -> Result<Model, Error> {
     let backend = device::backend()?;
     let failed = |reason: String| Error::Load { path: path.to_owned(), reason };
     if !path.is_file() {
         return Err(failed("there is no such file".to_owned()));
     }
-    let params = LlamaModelParams::default();
-    let (params, name) = match device.backend {
-        Backend::Cpu => (params.with_n_gpu_layers(0), format!("llama.cpp cpu ({})", device.name)),
-        gpu => {
-            let (index, name) = device::find(gpu, device.index)
-                .ok_or_else(|| failed(format!("{gpu} device {} is gone", device.index)))?;
-            let params = params.with_n_gpu_layers(ALL_LAYERS).with_devices(&[index]);
-            let params = params.map_err(|error| failed(error.to_string()))?;
-            (params, format!("llama.cpp {name} ({})", device.name))
+    let (gpu, name) = match device.backend {
+        Backend::Cpu => (None, format!("llama.cpp cpu ({})", device.name)),
+        backend => {
+            let (number, name) = device::find(backend, device.index)
+                .ok_or_else(|| failed(format!("{backend} device {} is gone", device.index)))?;
+            (Some(number), format!("llama.cpp {name} ({})", device.name))
         }
     };
-    let model = LlamaModel::load_from_file(backend, path, &params)
-        .map_err(|error| failed(error.to_string()))?;
+    let model = read(backend, path, gpu, progress).map_err(failed)?;
     let (vocab, trained) = (model.n_vocab(), model.n_ctx_train());
     let (Ok(vocab @ 1..), 1..) = (usize::try_from(vocab), trained) else {
         return Err(Error::NotText { path: path.to_owned() });
@@ -138,6 +142,38 @@ pub fn load(path: &Path, options: &LoadOptions, device: &Device) -> Result<Model
         .map_err(|error| no_room(error.to_string()))?;
     let tokenizer = Arc::new(Vocabulary::new(model));
     Ok(Model { decoder: Box::new(decoder), tokenizer, device: name })
+}
+
+/// Reads the model on a thread of its own, since llama.cpp tells the progress to a callback that
+/// may borrow nothing. `gpu` is llama.cpp's number of the device for all layers.
+fn read(
+    backend: &LlamaBackend,
+    path: &Path,
+    gpu: Option<usize>,
+    progress: &dyn Fn(f32),
+) -> Result<LlamaModel, String> {
+    let (sender, parts) = mpsc::channel();
+    let reading = move || {
+        // Nobody listens any more if this fails, and the model is read all the same.
+        let tell = move |part| {
+            let _ = sender.send(part);
+            true
+        };
+        let params = LlamaModelParams::default().with_progress_callback(tell);
+        let params = match gpu {
+            None => params.with_n_gpu_layers(0),
+            Some(number) => params
+                .with_n_gpu_layers(ALL_LAYERS)
+                .with_devices(&[number])
+                .map_err(|error| error.to_string())?,
+        };
+        LlamaModel::load_from_file(backend, path, &params).map_err(|error| error.to_string())
+    };
+    thread::scope(|scope| {
+        let reading = scope.spawn(reading);
+        parts.iter().for_each(progress);
+        reading.join().unwrap_or_else(|_| Err("it panicked".to_owned()))
+    })
 }
 
 /// Tokens that fit the memory, as f16 keys and values.

@@ -34,6 +34,7 @@ fn native(path: &Path) -> Engine {
         slots: SLOTS,
         context: Some(CONTEXT),
         kv_tokens: Some(TOTAL),
+        kv_bytes: None,
         threads: 1,
         isa: None,
     };
@@ -54,9 +55,10 @@ fn llama_cpp(path: &Path) -> Engine {
         slots: SLOTS,
         context: Some(CONTEXT),
         kv_tokens: Some(TOTAL),
+        kv_bytes: None,
         threads: 1,
         isa: None,
     };
-    let model = dialtone_inference::llama_cpp::load(path, &options, &chosen.device);
+    let model = dialtone_inference::llama_cpp::load(path, &options, &chosen.device, &|_| ());
     Engine { name: "llama.cpp", decoder: model.expect("llama.cpp loads it").decoder, exact: false }
 }
