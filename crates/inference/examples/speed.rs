@@ -149,7 +149,7 @@ fn main() -> Result<()> {
     )?;
     let model = &mut *loaded.decoder;
     let vocab = model.shape().vocab;
-    let mut logits = Vec::new();
+    let (mut logits, mut next) = (Vec::new(), Vec::new());
     fill(model, 0, &[1], 2, &mut logits)?;
     let load = start.span()?;
     model.close(0);
@@ -167,7 +167,6 @@ fn main() -> Result<()> {
     // The first round touches everything once.
     let (cold, hit) = (median(&mut cold[1..]), median(&mut hit[1..]));
 
-    let mut next = Vec::new();
     for slot in 0..options.sequences {
         let tokens = prompt(slot, options.prompt, vocab);
         next.push(fill(model, slot, &tokens, room, &mut logits)?.0);
