@@ -1,8 +1,9 @@
 //! Workers that behave pass.
 
+use dialtone_tests::{Harness, bins};
 use serde_json::Value;
 
-use super::Bad;
+use super::{Bad, COMMON, check};
 
 /// The figures that every run has, under their fixed names.
 const FIGURES: [&str; 5] = ["ready_ms", "ttft_ms", "tokens_per_s", "peak_rss_bytes", "heartbeats"];
@@ -36,4 +37,17 @@ async fn two_at_once_do_not_meet() {
     let (first, second) = tokio::join!(one.run(&[]), two.run(&[]));
     let (first, second) = (first.document(0), second.document(0));
     assert_ne!(first["run_id"], second["run_id"]);
+}
+
+#[tokio::test]
+async fn the_real_worker_passes_on_its_built_in_model() {
+    let harness = Harness::new();
+    let folder = bins().to_str().expect("text");
+    let args = [&["worker:test", "--bin-dir", folder, "-v"], COMMON.as_slice()].concat();
+    let ended = harness.run_command(&args).await;
+    let document = ended.document(0);
+    passed(&document);
+    let said = check(&document, "inference")["detail"].as_str().expect("words");
+    assert!(said.contains("We are open Monday to Friday from eight to six."), "{said}");
+    harness.clean().await;
 }

@@ -131,7 +131,7 @@ fn backends(bad: &str) -> Value {
     let metal = json!({
         "backend": "metal", "built": false, "devices": [], "reason": "not in this build",
     });
-    json!({ "backends": [cpu, cuda, metal] })
+    json!([cpu, cuda, metal])
 }
 
 async fn run(bad: String, args: Args) -> ExitCode {

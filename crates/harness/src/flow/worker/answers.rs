@@ -111,9 +111,9 @@ impl Asking<'_> {
         whole: Duration,
     ) -> (Duration, f64) {
         let ttft = heard.and_then(Transcript::first_after).unwrap_or(whole);
+        // Not between two texts of the stream: a fast model sends many of them together.
         let tokens = super::count(answer.usage.completion_tokens);
-        let speed = heard.and_then(Transcript::tokens_per_s);
-        let speed = speed.unwrap_or(tokens / whole.as_secs_f64().max(1e-6));
+        let speed = tokens / whole.as_secs_f64().max(1e-6);
         self.run.metric("ttft_ms", ms(ttft));
         self.run.metric("tokens_per_s", speed);
         if let Some(gap) = heard.and_then(|heard| heard.gap(0.95)) {

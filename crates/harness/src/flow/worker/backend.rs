@@ -96,7 +96,9 @@ impl Offer {
 
     fn why_not(&self) -> String {
         let why = if self.built { "no device" } else { "not built" };
-        self.reason.clone().unwrap_or_else(|| why.to_owned())
+        let reason = self.reason.as_deref().unwrap_or(why);
+        // What to do about it follows after the reason, and is too long for one line.
+        reason.split(';').next().unwrap_or(why).to_owned()
     }
 }
 

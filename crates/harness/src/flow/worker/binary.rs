@@ -39,11 +39,6 @@ pub struct ModelInfo {
     pub sha256: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Offers {
-    backends: Vec<Offer>,
-}
-
 /// What a command of the binary says when it fails; only what is read here.
 #[derive(Deserialize)]
 struct Told {
@@ -70,8 +65,7 @@ impl Binary<'_> {
     /// # Errors
     /// If it does not say.
     pub async fn backends(&self) -> Result<Vec<Offer>, Failure> {
-        let told: Offers = self.ask(&["backends", "--json"], ErrorCode::Environment).await?;
-        Ok(told.backends)
+        self.ask(&["backends", "--json"], ErrorCode::Environment).await
     }
 
     /// What there is to know of a model without loading it.

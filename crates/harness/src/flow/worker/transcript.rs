@@ -196,13 +196,6 @@ impl Transcript {
         Some(self.times.first()?.duration_since(self.asked))
     }
 
-    /// Tokens per second after the first one; `None` where there are too few to tell.
-    pub fn tokens_per_s(&self) -> Option<f64> {
-        let took = self.times.last()?.duration_since(*self.times.first()?).as_secs_f64();
-        let tokens = u32::try_from(self.usage?.completion_tokens).ok()?;
-        (tokens > 1 && took > 0.0).then(|| f64::from(tokens - 1) / took)
-    }
-
     /// The `q` quantile (0 to 1) of the time between two texts.
     pub fn gap(&self, q: f64) -> Option<Duration> {
         let mut gaps: Vec<Duration> =
@@ -261,7 +254,6 @@ mod tests {
         assert_eq!((answer.text.as_str(), answer.usage.completion_tokens), ("Hi.", 2));
         assert_eq!(transcript.first_after(), Some(Duration::from_millis(20)));
         assert_eq!(transcript.gap(0.95), Some(Duration::from_millis(10)));
-        assert_eq!(transcript.tokens_per_s().map(f64::round), Some(100.0));
         assert_eq!(transcript.chunks(), 5);
     }
 
