@@ -29,6 +29,7 @@ DECODE = ("decode_tokens_per_cpu_s", True, "decode, tokens/CPU-s")
 TTFT = ("ttft_cpu_ms", False, "TTFT, CPU-ms")
 HIT = ("ttft_hit_cpu_ms", False, "TTFT on a prefix hit, CPU-ms")
 LOAD = ("load_ms", False, "load to ready, ms wall")
+LOAD_CPU = ("load_cpu_ms", False, "load to ready, CPU-ms")
 RSS = ("rss_peak_mb", False, "peak RSS, MiB")
 WALL_PROMPT = ("prompt_tokens_per_s", True, "prompt, tokens/s wall")
 WALL_DECODE = ("decode_tokens_per_s", True, "decode, tokens/s wall")
@@ -113,8 +114,10 @@ def show(row):
 def markdown(figures):
     """The tables of docs/benchmarks.md."""
     for head, wanted in (("ours | llama.cpp", "ours"), ("2 threads | 1 thread", "two threads")):
-        print(f"\n| ratio | case | figure | instruction set | {head} |\n|---|---|---|---|---|---|")
-        for row in (row for row in figures if wanted in row):
+        rows = [row for row in figures if wanted in row]
+        if rows:
+            print(f"\n| ratio | case | figure | instruction set | {head} |\n|---|---|---|---|---|---|")
+        for row in rows:
             left, right = sides(row)
             print(f"| {row['ratio']:.2f} | {row['case']} | {row['figure']} | {row['isa']} | {left} | {right} |")
 
@@ -170,7 +173,7 @@ def cases(options):
         return compare(name, isa, Pair(options, model, isa, **shape).rounds(rounds), rows)
 
     best = options.isa
-    single = [PROMPT, DECODE, TTFT, HIT, LOAD, RSS]
+    single = [PROMPT, DECODE, TTFT, HIT, LOAD, LOAD_CPU, RSS]
     out = case("1 sequence", best, single)
     for sequences in (4, 8):
         out += case(f"{sequences} sequences", best, [DECODE, RSS], sequences=sequences)
