@@ -9,7 +9,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use dialtone_inference::load::{LoadOptions, Source, load};
+use dialtone_inference::load::{LoadOptions, Loaded, Source, load};
 use dialtone_inference::{Decoder, Row, Token};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -129,24 +129,26 @@ fn peak_mb() -> Result<f64> {
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
 }
 
+/// The model, with memory for `slots` sequences of `room` tokens and a few more that stay
+/// remembered.
+fn loaded(options: &Options, slots: usize, room: usize) -> Result<Loaded> {
+    let load_options = LoadOptions {
+        slots,
+        context: None,
+        kv_tokens: Some((slots + options.rounds + 2) * room.next_multiple_of(32)),
+        kv_bytes: None,
+        threads: options.threads,
+        isa: options.isa,
+    };
+    Ok(load(&options.model, &load_options, &|_| ())?)
+}
+
 fn main() -> Result<()> {
     let options = options()?;
     let room = options.prompt + options.count + 1;
     let slots = options.sequences + 1;
     let start = Moment::now()?;
-    let mut loaded = load(
-        &options.model,
-        &LoadOptions {
-            slots,
-            context: None,
-            // Of the sequences themselves, and of a few more that stay remembered.
-            kv_tokens: Some((slots + options.rounds + 2) * room.next_multiple_of(32)),
-            kv_bytes: None,
-            threads: options.threads,
-            isa: options.isa,
-        },
-        &|_| (),
-    )?;
+    let mut loaded = loaded(&options, slots, room)?;
     let model = &mut *loaded.decoder;
     let vocab = model.shape().vocab;
     let (mut logits, mut next) = (Vec::new(), Vec::new());
