@@ -42,6 +42,9 @@ pub enum Command {
     /// An LLM worker with a real model under a mock hive: ready, right, streaming, and gone again.
     #[command(name = "worker:test", alias = "worker-test", after_help = EXIT_CODES)]
     WorkerTest(worker::Args),
+    /// Many clients that go away from one LLM worker, and nothing of them that stays in it.
+    #[command(name = "worker:soak", alias = "worker-soak", after_help = EXIT_CODES)]
+    WorkerSoak(worker::soak::Args),
     /// Commands about LLM workers.
     #[command(name = "worker", hide = true, disable_help_subcommand = true)]
     Worker {
@@ -80,6 +83,9 @@ pub enum WorkerVerb {
     /// Same as `worker:test`.
     #[command(after_help = EXIT_CODES)]
     Test(worker::Args),
+    /// Same as `worker:soak`.
+    #[command(after_help = EXIT_CODES)]
+    Soak(worker::soak::Args),
 }
 
 /// The verbs of `model`.
@@ -237,6 +243,9 @@ pub fn parse(args: &[OsString]) -> Result<Option<Command>, Refusal> {
         }
         Ok(Cli { command: Some(Command::Worker { verb: Some(WorkerVerb::Test(args)) }) }) => {
             Ok(Some(Command::WorkerTest(args)))
+        }
+        Ok(Cli { command: Some(Command::Worker { verb: Some(WorkerVerb::Soak(args)) }) }) => {
+            Ok(Some(Command::WorkerSoak(args)))
         }
         Ok(cli) => Ok(cli.command),
         Err(error)

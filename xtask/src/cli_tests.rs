@@ -44,7 +44,7 @@ fn help_of_every_command() {
     let one = refused(&["batch:test", "--help"]).text;
     let after_usage = |text: &str| text.split_once("Options:\n").map(|(_, rest)| rest.to_owned());
     assert_eq!(after_usage(&spaced), after_usage(&one), "both spellings have the same help");
-    for command in ["worker:test", "batch:test", "model:fetch", "dev", "tidy"] {
+    for command in ["worker:test", "worker:soak", "batch:test", "model:fetch", "dev", "tidy"] {
         text.push_str(&format!("\n=== {command}\n{}", refused(&[command, "--help"]).text));
     }
     insta::assert_snapshot!(text);

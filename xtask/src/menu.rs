@@ -23,6 +23,11 @@ pub const ENTRIES: &[Entry] = &[
         about: "149 simulated calls through the real pipeline",
     },
     Entry {
+        group: "endurance",
+        name: "worker:soak",
+        about: "1,000 clients that leave an LLM worker, and nothing that stays",
+    },
+    Entry {
         group: "services",
         name: "dev",
         about: "the stack on ports 7880 and 8000, until Ctrl-C",

@@ -5,6 +5,7 @@ mod bad;
 mod ended;
 mod good;
 mod models;
+mod soak;
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;

@@ -21,6 +21,9 @@ pub async fn run(command: Command) -> u8 {
         Command::ModelFetch(args) | Command::Model { verb: Some(ModelVerb::Fetch(args)) } => {
             model::run(&args).await
         }
+        Command::WorkerSoak(args) | Command::Worker { verb: Some(WorkerVerb::Soak(args)) } => {
+            worker::soak::run(&args).await
+        }
         // Refused where the command line is read.
         Command::Batch { verb: None }
         | Command::Worker { verb: None }

@@ -159,6 +159,7 @@ async fn run(bad: String, args: Args) -> ExitCode {
         .route("/health", get(about))
         .route("/ready", get(ready))
         .route("/slots", get(slots_told))
+        .route("/info", get(info))
         .route("/v1/models", get(models))
         .route("/v1/chat/completions", post(answers::create))
         .with_state(Arc::clone(&shared));
@@ -220,6 +221,12 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
 
 async fn slots_told(State(shared): State<Arc<Shared>>) -> Response {
     axum::Json(shared.slots.told()).into_response()
+}
+
+async fn info(State(shared): State<Arc<Shared>>) -> Response {
+    let busy = shared.slots.busy();
+    let engine = json!({ "slots_busy": busy, "queue_depth": 0, "kv_used": busy, "cancelled": 0 });
+    axum::Json(json!({ "engine": engine })).into_response()
 }
 
 async fn models() -> Response {

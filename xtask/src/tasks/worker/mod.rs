@@ -1,7 +1,8 @@
-//! `worker:test`.
+//! `worker:test` and `worker:soak`.
 
 mod features;
 mod model;
+pub mod soak;
 mod tools;
 
 use std::time::Duration;

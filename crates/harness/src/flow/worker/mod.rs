@@ -5,7 +5,7 @@ mod backend;
 mod beats;
 mod binary;
 mod cancel;
-mod client;
+pub(super) mod client;
 mod play;
 mod restart;
 mod setup;
@@ -88,7 +88,7 @@ impl Model {
 }
 
 /// The processes of a worker run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Binaries {
     /// Holds children.
     pub supervise: PathBuf,
