@@ -23,6 +23,9 @@ const MODEL: &str = "model";
 const SHUTDOWN: &str = "shutdown";
 /// Id of the request that proves that the model generates.
 const PROBE: &str = "ready-probe";
+/// How long the step that runs at the end of a drain may take: a whole chunk of a prompt on a
+/// slow machine. A backend that hangs must not hold the process.
+const LAST_STEP: Duration = Duration::from_secs(5);
 
 /// Who a worker is, from its command line: known before its model is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,7 +172,10 @@ impl Worker {
     pub async fn finish(&self, within: Duration) {
         self.drain();
         if let Some(serving) = self.0.serving.get() {
-            serving.engine.finish(within).await;
+            let finish = serving.engine.finish(within);
+            if tokio::time::timeout(within.saturating_add(LAST_STEP), finish).await.is_err() {
+                tracing::error!("the model does not come back from its last step; left behind");
+            }
         }
     }
 
