@@ -120,6 +120,7 @@ impl Activations {
     }
 
     /// One panel, for weights that are floats or not.
+    #[inline]
     pub(super) fn panel(&self, panel: usize, floats: bool) -> Panel<'_> {
         let first = panel * PANEL;
         let rows = (self.rows - first).min(PANEL);

@@ -30,7 +30,7 @@ impl Kernels for Avx2 {
 /// # Safety
 /// The processor has AVX2, FMA and F16C.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn integers<F: Integers>(group: Group<'_>, panel: Panel<'_>, out: &mut Products) {
+unsafe fn integers<F: Integers>(group: &Group<'_>, panel: &Panel<'_>, out: &mut Products) {
     let mut first = 0;
     while first < panel.rows {
         // SAFETY: as for this function; each pass has as many rows as are left, at most.
@@ -41,7 +41,7 @@ unsafe fn integers<F: Integers>(group: Group<'_>, panel: Panel<'_>, out: &mut Pr
                 // The sums of four rows take the registers that both halves would need.
                 _ => {
                     pass::<F, 4, 1>(group, panel, [first, 0], out);
-                    pass::<F, 4, 1>(Group { fetch: false, ..group }, panel, [first, 1], out)
+                    pass::<F, 4, 1>(&Group { fetch: false, ..*group }, panel, [first, 1], out)
                 }
             }
         };
@@ -55,8 +55,8 @@ unsafe fn integers<F: Integers>(group: Group<'_>, panel: Panel<'_>, out: &mut Pr
 /// The processor has AVX2, FMA and F16C.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn pass<F: Integers, const M: usize, const H: usize>(
-    group: Group<'_>,
-    panel: Panel<'_>,
+    group: &Group<'_>,
+    panel: &Panel<'_>,
     [first, half]: [usize; 2],
     out: &mut Products,
 ) -> usize {
@@ -375,7 +375,7 @@ fn add<F: Integers>(
 /// # Safety
 /// The processor has AVX2, FMA and F16C.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn floats<F: Floats>(group: Group<'_>, panel: Panel<'_>, out: &mut Products) {
+unsafe fn floats<F: Floats>(group: &Group<'_>, panel: &Panel<'_>, out: &mut Products) {
     let mut first = 0;
     while first < panel.rows {
         // SAFETY: as for this function; each pass has as many rows as are left, at most.
@@ -394,8 +394,8 @@ unsafe fn floats<F: Floats>(group: Group<'_>, panel: Panel<'_>, out: &mut Produc
 /// The processor has AVX2, FMA and F16C.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn float_pass<F: Floats, const M: usize>(
-    group: Group<'_>,
-    panel: Panel<'_>,
+    group: &Group<'_>,
+    panel: &Panel<'_>,
     first: usize,
     out: &mut Products,
 ) -> usize {

@@ -27,7 +27,7 @@ impl Kernels for Avx512 {
 /// # Safety
 /// The processor has AVX-512 F, BW, VL and VNNI.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn integers<F: Integers>(group: Group<'_>, panel: Panel<'_>, out: &mut Products) {
+unsafe fn integers<F: Integers>(group: &Group<'_>, panel: &Panel<'_>, out: &mut Products) {
     let mut first = 0;
     while first < panel.rows {
         // SAFETY: as for this function; each pass has as many rows as are left, at least.
@@ -48,8 +48,8 @@ unsafe fn integers<F: Integers>(group: Group<'_>, panel: Panel<'_>, out: &mut Pr
 /// The processor has AVX-512 F, BW, VL and VNNI; the panel has these rows.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn pass<F: Integers, const M: usize>(
-    group: Group<'_>,
-    panel: Panel<'_>,
+    group: &Group<'_>,
+    panel: &Panel<'_>,
     first: usize,
     out: &mut Products,
 ) -> usize {
@@ -217,7 +217,7 @@ unsafe fn add<F: Integers>(
 /// # Safety
 /// The processor has AVX-512 F and BW.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn floats<F: Floats>(group: Group<'_>, panel: Panel<'_>, out: &mut Products) {
+unsafe fn floats<F: Floats>(group: &Group<'_>, panel: &Panel<'_>, out: &mut Products) {
     let mut first = 0;
     while first < panel.rows {
         // SAFETY: as for this function; each pass has as many rows as are left, at least.
@@ -238,8 +238,8 @@ unsafe fn floats<F: Floats>(group: Group<'_>, panel: Panel<'_>, out: &mut Produc
 /// The processor has AVX-512 F and BW; the panel has these rows.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn float_pass<F: Floats, const M: usize>(
-    group: Group<'_>,
-    panel: Panel<'_>,
+    group: &Group<'_>,
+    panel: &Panel<'_>,
     first: usize,
     out: &mut Products,
 ) -> usize {

@@ -32,7 +32,7 @@ pub(super) type Products = [[f32; ROWS]; PANEL];
 ///
 /// # Safety
 /// The processor has the instruction set that the kernel is written for.
-pub(super) type Kernel = unsafe fn(Group<'_>, Panel<'_>, &mut Products);
+pub(super) type Kernel = unsafe fn(&Group<'_>, &Panel<'_>, &mut Products);
 
 /// The kernels of an instruction set, one for each format.
 pub(super) trait Kernels {

@@ -104,7 +104,7 @@ impl<'a> Task<'a> {
                 #[expect(unsafe_code, reason = "the kernels are written for instruction sets")]
                 // SAFETY: `multiply` chose the kernel for an instruction set that is available.
                 unsafe {
-                    (self.kernel)(group, rows, &mut products);
+                    (self.kernel)(&group, &rows, &mut products);
                 }
                 for (m, products) in products[..rows.rows].iter().enumerate() {
                     #[expect(unsafe_code, reason = "threads write disjoint parts of one slice")]

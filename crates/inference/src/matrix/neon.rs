@@ -31,7 +31,7 @@ impl Kernels for Neon {
 /// # Safety
 /// The processor has NEON with dot products.
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn integers<F: Integers>(group: Group<'_>, panel: Panel<'_>, out: &mut Products) {
+unsafe fn integers<F: Integers>(group: &Group<'_>, panel: &Panel<'_>, out: &mut Products) {
     let mut first = 0;
     while first < panel.rows {
         // SAFETY: as for this function; each pass has as many rows as are left, at most.
@@ -51,8 +51,8 @@ unsafe fn integers<F: Integers>(group: Group<'_>, panel: Panel<'_>, out: &mut Pr
 /// The processor has NEON with dot products.
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn pass<F: Integers, const M: usize>(
-    group: Group<'_>,
-    panel: Panel<'_>,
+    group: &Group<'_>,
+    panel: &Panel<'_>,
     first: usize,
     out: &mut Products,
 ) -> usize {
@@ -260,7 +260,7 @@ fn add<F: Integers>(
 /// # Safety
 /// The processor has NEON.
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn floats<F: Floats>(group: Group<'_>, panel: Panel<'_>, out: &mut Products) {
+unsafe fn floats<F: Floats>(group: &Group<'_>, panel: &Panel<'_>, out: &mut Products) {
     let mut first = 0;
     while first < panel.rows {
         // SAFETY: as for this function; each pass has as many rows as are left, at most.
@@ -279,8 +279,8 @@ unsafe fn floats<F: Floats>(group: Group<'_>, panel: Panel<'_>, out: &mut Produc
 /// The processor has NEON.
 #[target_feature(enable = "neon")]
 unsafe fn float_pass<F: Floats, const M: usize>(
-    group: Group<'_>,
-    panel: Panel<'_>,
+    group: &Group<'_>,
+    panel: &Panel<'_>,
     first: usize,
     out: &mut Products,
 ) -> usize {

@@ -25,7 +25,7 @@ impl Kernels for Scalar {
     }
 }
 
-fn integers<F: Integers>(group: Group<'_>, panel: Panel<'_>, out: &mut Products) {
+fn integers<F: Integers>(group: &Group<'_>, panel: &Panel<'_>, out: &mut Products) {
     let (bits, scales) = (F::BITS, F::SCALES);
     let out = &mut out[..panel.rows];
     out.fill([0.0; ROWS]);
@@ -60,7 +60,7 @@ fn integers<F: Integers>(group: Group<'_>, panel: Panel<'_>, out: &mut Products)
     }
 }
 
-fn floats<F: Floats>(group: Group<'_>, panel: Panel<'_>, out: &mut Products) {
+fn floats<F: Floats>(group: &Group<'_>, panel: &Panel<'_>, out: &mut Products) {
     let size = F::FLOAT.bytes();
     for (m, out) in out[..panel.rows].iter_mut().enumerate() {
         let mut sums = [[0.0f32; ROWS]; 2];

@@ -147,15 +147,22 @@ fn group<const W: usize, const M: usize>(
     for m in 0..M {
         let visible = (positions[m] + 1).saturating_sub(page.start).min(PAGE);
         seen = seen.max(visible);
-        let masked: [f32; PAGE] =
-            std::array::from_fn(|t| if t < visible { p[m][t] } else { f32::NEG_INFINITY });
-        let most = largest[m].max(maximum(&masked));
+        let p = &mut p[m];
+        for (t, p) in p.iter_mut().enumerate() {
+            *p = if t < visible { *p } else { f32::NEG_INFINITY };
+        }
+        let most = largest[m].max(maximum(p));
         let shrink = exp(largest[m] - most);
         // The power is taken of all, what is not seen is dropped after: no branch in the loop.
-        let powers: [f32; PAGE] = std::array::from_fn(|t| exp(masked[t] - most));
-        p[m] = std::array::from_fn(|t| if t < visible { powers[t] } else { 0.0 });
+        // Plain loops: closures are not compiled for the instruction set if they are not inlined.
+        for p in p.iter_mut() {
+            *p = exp(*p - most);
+        }
+        for (t, p) in p.iter_mut().enumerate() {
+            *p = if t < visible { *p } else { 0.0 };
+        }
         largest[m] = most;
-        total[m] = total[m].mul_add(shrink, sum(&p[m]));
+        total[m] = total[m].mul_add(shrink, sum(p));
         for out in &mut out[m * page.wide..(m + 1) * page.wide] {
             *out *= shrink;
         }
