@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use dialtone_contract::ErrorCode;
 
+use super::Found;
 use crate::failure::Failure;
 use crate::run::Run;
 
@@ -41,7 +42,7 @@ impl Memory {
     }
 
     /// Whether the second half needed no more than the first.
-    pub fn judge(&self, run: &Run) -> Result<String, Failure> {
+    pub fn judge(&self, run: &Run) -> Result<Found, Failure> {
         let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // The first quarter warms up; the last of each half is where it has settled.
         let most = |from: u32, to: u32| {
@@ -49,11 +50,13 @@ impl Memory {
             those.map(|(_, bytes)| *bytes).max()
         };
         let (Some(first), Some(second)) = (most(25, 50), most(75, LOOKS + 1)) else {
-            return Ok("the system does not tell, or there were too few clients".to_owned());
+            return Ok(Found::Unknown(
+                "too few looks: too few clients, or the system does not tell",
+            ));
         };
         run.metric("rss_first_half_bytes", first as f64);
         run.metric("rss_second_half_bytes", second as f64);
-        judge(first, second)
+        judge(first, second).map(Found::Holds)
     }
 
     /// Open descriptors.
