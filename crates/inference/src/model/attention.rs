@@ -6,7 +6,7 @@
 //! normalizer calculation for softmax"), so what it gets does not depend on the block it is in.
 
 use super::kv::{LANES, PAGE, PageId, Store, padded};
-use super::simd::{exp, maximum, per_isa, sum};
+use super::simd::{exp, fetch, maximum, per_isa, sum};
 
 /// Queries that go through a page together, each value of the page being loaded once for all.
 const TOGETHER: usize = 4;
@@ -40,6 +40,8 @@ pub struct Past<'a> {
     pub layer: usize,
     /// Which key-value head.
     pub head: usize,
+    /// The first page and the head of the block that is likely next: fetched meanwhile.
+    pub next: Option<(PageId, usize)>,
 }
 
 impl Block {
@@ -90,12 +92,23 @@ per_isa! {
 #[inline(always)]
 fn attend_block<const W: usize>(block: &mut Block, past: Past<'_>, head_dim: usize) {
     let wide = padded(head_dim);
-    let last = block.positions.last().map_or(0, |position| position / PAGE + 1);
-    for (number, &page) in past.table.iter().take(last).enumerate() {
+    let tokens = block.positions.last().map_or(0, |position| position + 1);
+    let table = &past.table[..tokens.div_ceil(PAGE).min(past.table.len())];
+    for (number, &page) in table.iter().enumerate() {
+        // Pages are far from each other: the processor does not find the next one by itself.
+        let next = table.get(number + 1).map(|&page| (page, past.head)).or(past.next);
+        let next = next.map(|(page, head)| past.store.head(page, past.layer, head));
         let (keys, values) = past.store.head(page, past.layer, past.head);
-        widen(keys, &mut block.keys);
-        widen(values, &mut block.values);
         let start = number * PAGE;
+        let used = (tokens - start).min(PAGE) * wide;
+        if let Some((keys, _)) = next {
+            fetch(keys);
+        }
+        widen(keys, &mut block.keys);
+        if let Some((_, values)) = next {
+            fetch(values);
+        }
+        widen(&values[..used], &mut block.values);
         let groups =
             block.positions.chunks(TOGETHER).zip(block.queries.chunks(TOGETHER * head_dim));
         let seen = block.largest.chunks_mut(TOGETHER).zip(block.total.chunks_mut(TOGETHER));

@@ -185,8 +185,11 @@ impl Scratch {
                 let start = row * width + (head * group + i % group) * dim;
                 (rows[row].position, &q[start..start + dim])
             });
-            let table = ledger.table(rows[order[0]].slot);
-            attend(machine.isa, &mut block, Past { store, table, layer, head }, dim);
+            let table = |item: usize| ledger.table(rows[plan.block(item / heads)[0]].slot);
+            let next = (item + 1 < items).then(|| table(item + 1).first()).flatten();
+            let next = next.map(|&page| (page, (item + 1) % heads));
+            let past = Past { store, table: table(item), layer, head, next };
+            attend(machine.isa, &mut block, past, dim);
         });
         for item in 0..items {
             let (order, head) = (self.plan.block(item / heads), item % heads);

@@ -85,6 +85,20 @@ pub(super) fn maximum(lanes: &[f32; 32]) -> f32 {
     lanes[0]
 }
 
+/// Asks for values that will be read soon; they come while something else is computed.
+#[inline(always)]
+#[expect(unsafe_code, reason = "a prefetch takes a pointer")]
+pub(super) fn fetch(values: &[u16]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in values.chunks(32) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 processor can, and nothing is read.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = values;
+}
+
 per_isa! {
     /// Divides each row of `width` values by its root mean square (with `eps` under the root) and
     /// multiplies by `weight`. Zhang and Sennrich, "Root Mean Square Layer Normalization".

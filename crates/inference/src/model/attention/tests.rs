@@ -40,7 +40,13 @@ impl Case {
         let queries: Vec<_> = (first..first + positions.len()).map(|i| self.query(i)).collect();
         let mut block = Block::default();
         block.set(positions.len(), self.dim, |i| (positions[i], &queries[i]));
-        let past = Past { store: &self.store, table: &self.table, layer: 1, head: 1 };
+        let past = Past {
+            store: &self.store,
+            table: &self.table,
+            layer: 1,
+            head: 1,
+            next: Some((self.table[0], 0)),
+        };
         attend(isa, &mut block, past, self.dim);
         (0..positions.len()).map(|i| block.result(i, self.dim).to_vec()).collect()
     }
@@ -111,6 +117,11 @@ fn numbers_past_f16_stay_finite() {
     let mut block = Block::default();
     let query = [0.5; 16];
     block.set(1, 16, |_| (1, &query));
-    attend(Isa::Scalar, &mut block, Past { store: &store, table: &[0], layer: 0, head: 0 }, 16);
+    attend(
+        Isa::Scalar,
+        &mut block,
+        Past { store: &store, table: &[0], layer: 0, head: 0, next: None },
+        16,
+    );
     assert!(block.result(0, 16).iter().all(|x| x.is_finite()));
 }
