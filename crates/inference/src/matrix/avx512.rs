@@ -11,6 +11,9 @@ use super::storage::LINE;
 /// How far ahead of its use memory is fetched, in bytes: past the end of the page, where the
 /// processor does not look by itself.
 const AHEAD: usize = 4096;
+/// The same where several rows are multiplied: computing takes longer between two fetches then,
+/// so more of them have to be under way, which only the second-level cache has room for.
+const AHEAD_ROWS: usize = 8192;
 
 pub(super) struct Avx512;
 
@@ -68,7 +71,12 @@ unsafe fn pass<F: Integers, const M: usize>(
             let quants = group.bytes.as_ptr().add(place.quants);
             if group.fetch {
                 for line in 0..F::BITS.bytes() / LINE + 1 {
-                    _mm_prefetch::<_MM_HINT_T0>(quants.wrapping_add(AHEAD + LINE * line).cast());
+                    let line = quants.wrapping_add(LINE * line);
+                    if M == 1 {
+                        _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(AHEAD).cast());
+                    } else {
+                        _mm_prefetch::<_MM_HINT_T1>(line.wrapping_add(AHEAD_ROWS).cast());
+                    }
                 }
             }
             let scales = group.bytes.as_ptr().add(place.scales);
