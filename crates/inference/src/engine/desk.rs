@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -42,6 +42,10 @@ pub(super) struct State {
     pub deadline: Option<Instant>,
     /// Something happened since the thread last looked.
     rung: bool,
+    /// Rounds of the thread so far.
+    pub turns: u64,
+    /// The thread is in one of them, and does not sleep.
+    pub at_work: bool,
 }
 
 /// A request without a slot.
@@ -49,11 +53,17 @@ pub(super) struct Waiting {
     pub request: Request,
     pub outlet: Outlet,
     pub since: Instant,
+    /// When it began to run, for its caller to see.
+    pub begun: Arc<OnceLock<Instant>>,
     /// The memory had no room for it, and nothing has ended since.
     pub blocked: bool,
 }
 
 impl Waiting {
+    pub fn new(request: Request, outlet: Outlet) -> Self {
+        Self { request, outlet, since: Instant::now(), begun: Arc::default(), blocked: false }
+    }
+
     /// Ends it before it began.
     pub fn end(self, reason: FinishReason) {
         let usage = Usage { prompt_tokens: self.request.prompt.len(), ..Usage::default() };
@@ -103,6 +113,7 @@ impl Desk {
     pub fn wait(&self, within: Option<Duration>) {
         let until = within.map(|within| Instant::now() + within);
         let mut state = self.state();
+        state.at_work = false;
         while !state.rung {
             state = match until.map(|until| until.saturating_duration_since(Instant::now())) {
                 None => self.bell.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -113,6 +124,7 @@ impl Desk {
             };
         }
         state.rung = false;
+        state.at_work = true;
     }
 }
 

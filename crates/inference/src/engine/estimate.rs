@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use super::Options;
 use super::sequence::Sequence;
 
 /// How long what runs is likely to take, from what was seen so far.
@@ -22,21 +23,26 @@ impl Estimate {
 
     /// When the first of `running` is likely to end. An answer is taken to be as long as they
     /// usually are, and one that is longer already to use all of its room; every step runs one
-    /// token of each answer, or `chunk` of a prompt.
+    /// token of each answer, or a chunk of a prompt. One that pauses for its reader counts as
+    /// ending when that has taken too long: nothing tells when it will be read again.
     pub fn next_end<'a>(
         &self,
         running: impl Iterator<Item = &'a Sequence>,
-        chunk: usize,
+        options: &Options,
         now: Instant,
     ) -> Option<Instant> {
-        let steps = running.map(|sequence| {
+        let chunk = options.chunk_rows.max(1);
+        let ends = running.filter_map(|sequence| {
+            if sequence.is_paused() {
+                return sequence.paused_until(options.stuck_after);
+            }
             let generated = sequence.generated();
             let most = sequence.room.saturating_sub(sequence.tokens().len());
             let usual = (self.answer as usize).checked_sub(generated).filter(|left| *left > 0);
-            sequence.pending().div_ceil(chunk.max(1)) + usual.unwrap_or(most).min(most)
+            let steps = sequence.pending().div_ceil(chunk) + usual.unwrap_or(most).min(most);
+            now.checked_add(Duration::try_from_secs_f64(steps as f64 * self.step).ok()?)
         });
-        let seconds = steps.min()? as f64 * self.step;
-        now.checked_add(Duration::try_from_secs_f64(seconds).ok()?)
+        ends.min()
     }
 }
 
@@ -64,21 +70,21 @@ mod tests {
             ignore_end: false,
         };
         let (outlet, _) = Outlet::new(1);
-        let waiting = Waiting { request, outlet, since: Instant::now(), blocked: false };
-        Sequence::new(waiting, 10_000, 0)
+        Sequence::new(Waiting::new(request, outlet), 10_000, 0)
     }
 
     #[test]
     fn the_first_to_end_counts() {
         let now = Instant::now();
+        let options = Options { chunk_rows: 10, ..Options::default() };
         let mut estimate = Estimate::default();
         let running = [sequence(100, 500), sequence(10, 800)];
         let seconds = |estimate: &Estimate, running: &[Sequence]| {
-            let end = estimate.next_end(running.iter(), 10, now).expect("some run");
+            let end = estimate.next_end(running.iter(), &options, now).expect("some run");
             (end - now).as_secs_f64()
         };
         assert_eq!(seconds(&estimate, &running), 0.0);
-        assert_eq!(estimate.next_end([].iter(), 10, now), None);
+        assert_eq!(estimate.next_end([].iter(), &options, now), None);
         estimate.stepped(Duration::from_millis(10));
         // Ten steps to read and 500 to speak, unless answers are usually shorter.
         assert!((seconds(&estimate, &running) - 5.1).abs() < 1e-6);

@@ -69,28 +69,42 @@ impl Engine {
         let desk = &self.owner.desk;
         check(&request, desk.shape, desk.longest)?;
         let mut state = desk.state();
-        if let Some(reason) = &state.stats.failed {
-            return Err(Refused::Failed { reason: reason.clone() });
-        }
-        if state.stats.draining {
-            return Err(Refused::Draining);
-        }
-        let places = |state: &State| desk.options.queue + state.free();
-        if state.waiting.len() >= places(&state) {
-            // Those whose caller has gone take no place.
-            state.drop_deserted();
-        }
-        if state.waiting.len() >= places(&state) {
-            return Err(Refused::Full {
-                slots: desk.shape.slots,
-                queued: state.waiting.len(),
-                retry_after: retry_after(state.next_end),
-            });
-        }
+        state.has_room(desk)?;
         let (outlet, outputs) = Outlet::new(desk.options.output_buffer);
-        state.waiting.push_back(Waiting { request, outlet, since: Instant::now(), blocked: false });
+        let waiting = Waiting::new(request, outlet);
+        let begun = (waiting.since, Arc::clone(&waiting.begun));
+        state.waiting.push_back(waiting);
         desk.ring(state);
-        Ok(Generation::new(outputs, Arc::clone(desk)))
+        Ok(Generation::new(outputs, Arc::clone(desk), begun))
+    }
+
+    /// Whether a request would be taken now: for callers to whom it is work to write one. It may
+    /// be different a moment later.
+    ///
+    /// # Errors
+    /// [`Refused`], as [`submit`](Self::submit) would.
+    pub fn has_room(&self) -> Result<(), Refused> {
+        let desk = &self.owner.desk;
+        desk.state().has_room(desk)
+    }
+
+    /// Tokens of the longest sequence that it can run, prompt and answer together.
+    pub fn longest(&self) -> usize {
+        self.owner.desk.longest
+    }
+
+    /// The number of the turn that its thread is at; `None` while that sleeps. Whoever sees the
+    /// same number for long sees a model that does not come back from a step.
+    pub fn turn(&self) -> Option<u64> {
+        let state = self.owner.desk.state();
+        state.at_work.then_some(state.turns)
+    }
+
+    /// Returns when its thread has ended: after [`finish`](Self::finish), or because the model
+    /// has failed for good.
+    pub async fn ended(&self) {
+        // Fails only if the sender is gone, which this handle keeps.
+        let _ = self.owner.desk.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
     /// Ends the requests with this id, waiting or running, within one step. Whether there was one.
@@ -132,10 +146,8 @@ impl Engine {
     /// step after `within`, when what is left ends with [`FinishReason::Shutdown`]. Called
     /// again, the earlier end counts.
     pub async fn finish(&self, within: Duration) {
-        let mut ended = self.owner.desk.ended.subscribe();
         self.finish_by(Instant::now() + within.min(LONG));
-        // Fails only if the sender is gone, which this handle keeps.
-        let _ = ended.wait_for(|ended| *ended).await;
+        self.ended().await;
     }
 
     fn finish_by(&self, deadline: Instant) {
@@ -150,6 +162,29 @@ impl State {
     /// Slots without a request.
     fn free(&self) -> usize {
         self.slots.iter().filter(|slot| slot.request.is_none()).count()
+    }
+
+    /// Whether there is a place for one more.
+    fn has_room(&mut self, desk: &Desk) -> Result<(), Refused> {
+        if let Some(reason) = &self.stats.failed {
+            return Err(Refused::Failed { reason: reason.clone() });
+        }
+        if self.stats.draining {
+            return Err(Refused::Draining);
+        }
+        let places = desk.options.queue + self.free();
+        if self.waiting.len() >= places {
+            // Those whose caller has gone take no place.
+            self.drop_deserted();
+        }
+        if self.waiting.len() < places {
+            return Ok(());
+        }
+        Err(Refused::Full {
+            slots: desk.shape.slots,
+            queued: self.waiting.len(),
+            retry_after: retry_after(self.next_end),
+        })
     }
 
     /// Ends the waiting requests with this id. Whether there was one.

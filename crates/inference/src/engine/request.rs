@@ -1,8 +1,8 @@
 //! What is asked of the engine, and what comes back.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -100,11 +100,24 @@ pub struct Timings {
 pub struct Generation {
     outputs: mpsc::Receiver<Output>,
     desk: Arc<Desk>,
+    /// When it was asked for, and when it began to run.
+    begun: (Instant, Arc<OnceLock<Instant>>),
 }
 
 impl Generation {
-    pub(super) fn new(outputs: mpsc::Receiver<Output>, desk: Arc<Desk>) -> Self {
-        Self { outputs, desk }
+    pub(super) fn new(
+        outputs: mpsc::Receiver<Output>,
+        desk: Arc<Desk>,
+        begun: (Instant, Arc<OnceLock<Instant>>),
+    ) -> Self {
+        Self { outputs, desk, begun }
+    }
+
+    /// From the request to a slot, or until now while it has none.
+    #[must_use]
+    pub fn queued(&self) -> Duration {
+        let (since, begun) = &self.begun;
+        begun.get().map_or_else(|| since.elapsed(), |begun| *begun - *since)
     }
 
     /// The next part; `None` after [`Output::Finish`].

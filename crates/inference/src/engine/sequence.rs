@@ -27,6 +27,8 @@ pub(super) struct Sequence {
     first: Option<Instant>,
     last: Instant,
     paused: Option<Instant>,
+    /// The last token ended the answer, and stands for no text.
+    end_token: bool,
 }
 
 impl Sequence {
@@ -48,6 +50,7 @@ impl Sequence {
             first: None,
             last: began,
             paused: None,
+            end_token: false,
             waiting,
         }
     }
@@ -62,6 +65,8 @@ impl Sequence {
     /// The first `cached` tokens need not be run.
     pub fn skip(&mut self, cached: usize) {
         (self.cached, self.done) = (cached, cached);
+        // Only now is it certain that it stays in its slot.
+        let _ = self.waiting.begun.set(self.began);
     }
 
     pub fn id(&self) -> &str {
@@ -145,6 +150,7 @@ impl Sequence {
         self.first.get_or_insert(now);
         self.last = now;
         if tokenizer.ends(token) && !self.waiting.request.ignore_end {
+            self.end_token = true;
             return Some(FinishReason::Stop);
         }
         let (text, stopped) = self.text.push(tokenizer.bytes(token));
@@ -158,7 +164,8 @@ impl Sequence {
     }
 
     fn piece(&self, text: String) -> Option<Piece> {
-        (!text.is_empty()).then(|| Piece { text, tokens: self.generated() })
+        let tokens = self.generated() - usize::from(self.end_token);
+        (!text.is_empty()).then_some(Piece { text, tokens })
     }
 
     /// Sends what is left of its text, and the end.

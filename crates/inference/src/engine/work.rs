@@ -17,6 +17,7 @@ pub(super) fn spawn(desk: Arc<Desk>, decoder: Box<dyn Decoder>, tokenizer: Arc<d
     let shared = Arc::clone(&desk);
     let run = move || {
         let _ended = Ended(Arc::clone(&desk));
+        desk.state().at_work = true;
         Work::new(desk, decoder, tokenizer).run();
     };
     if let Err(error) = std::thread::Builder::new().name("engine".to_owned()).spawn(run) {
@@ -30,6 +31,7 @@ struct Ended(Arc<Desk>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
+        self.0.state().at_work = false;
         self.0.ended.send_replace(true);
     }
 }
@@ -134,6 +136,7 @@ impl Work {
     /// Ends what was cancelled, left alone or is overdue, and pauses what its reader holds up.
     fn tend(&mut self) {
         let mut state = self.desk.state();
+        state.turns += 1;
         let cancels = std::mem::take(&mut state.cancels);
         for id in &cancels {
             // It may have gone back to the queue since.
@@ -289,8 +292,7 @@ impl Work {
     fn publish(&mut self) {
         let kv = self.decoder.kv();
         let running = self.slots.iter().filter_map(|slot| slot.sequence.as_ref());
-        let chunk = self.desk.options.chunk_rows;
-        let next_end = self.estimate.next_end(running, chunk, Instant::now());
+        let next_end = self.estimate.next_end(running, &self.desk.options, Instant::now());
         let mut state = self.desk.state();
         for (view, slot) in state.slots.iter_mut().zip(&self.slots) {
             match &slot.sequence {

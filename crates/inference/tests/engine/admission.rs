@@ -1,7 +1,9 @@
+use std::time::Duration;
+
 use dialtone_inference::engine::{FinishReason, Options, Refused, Request};
 use dialtone_inference::sampling::Sampling;
 
-use crate::fake::{Bench, VOCAB, ask, chatter, read, say};
+use crate::fake::{Bench, VOCAB, ask, chatter, eventually, read, say};
 
 fn queue(queue: usize) -> Options {
     Options { queue, ..Options::default() }
@@ -26,6 +28,24 @@ fn a_full_queue_refuses_at_once_and_says_when_to_come_back() {
     bench.control.release();
     drop((running, waiting));
     bench.settled();
+}
+
+#[test]
+fn who_waits_for_a_reader_is_told_of_as_ending_when_that_is_given_up() {
+    let options = Options { output_buffer: 1, stuck_after: Duration::from_secs(20), ..queue(0) };
+    let bench = Bench::new(1, 1000, options, chatter());
+    let unread = bench.submit(ask("a", "a"));
+    let after = || match bench.engine.submit(ask("b", "b")) {
+        Err(Refused::Full { retry_after, .. }) => retry_after.as_secs(),
+        other => panic!("not full: {other:?}"),
+    };
+    // The steps before it pauses take no second.
+    eventually("it to pause", || after() >= 10);
+    assert!(after() <= 20);
+    assert!(bench.engine.has_room().is_err());
+    drop(unread);
+    bench.settled();
+    assert_eq!(bench.engine.has_room(), Ok(()));
 }
 
 #[test]

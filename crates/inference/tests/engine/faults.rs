@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use dialtone_inference::engine::{FinishReason, Options, Refused, Request};
 
-use crate::fake::{Bench, Fault, POISON, ask, chatter, read, say};
+use crate::fake::{Bench, Fault, POISON, ask, chatter, eventually, read, say};
 
 fn error_text(reason: &FinishReason) -> &str {
     match reason {
@@ -67,6 +67,27 @@ fn a_request_that_cannot_begin_is_told() {
     assert_eq!(error_text(answer.reason()), "it does not open");
     assert_eq!(read(bench.submit(ask("b", "b"))).text, "hello");
     bench.settled();
+}
+
+#[test]
+fn a_step_that_does_not_end_can_be_told_from_rest() {
+    let options = Options { output_buffer: 1, ..Options::default() };
+    let bench = Bench::new(1, 1000, options, chatter());
+    let rests = || eventually("it to rest", || bench.engine.turn().is_none());
+    rests();
+    let [held] = bench.hold_with([ask("a", "a")]);
+    let turn = bench.engine.turn();
+    assert!(turn.is_some());
+    bench.control.step();
+    bench.control.arrive();
+    assert!(bench.engine.turn() > turn);
+    bench.control.release();
+    // It waits for its reader.
+    rests();
+    assert_eq!(bench.engine.stats().slots_busy, 1);
+    drop(held);
+    bench.settled();
+    rests();
 }
 
 #[test]
