@@ -51,9 +51,9 @@ impl Answer {
                     None => self.metrics.first_token(now - self.asked),
                     Some(last) => {
                         // A text may stand for several tokens, of which one may have been the end
-                        // of a character.
-                        let tokens = piece.tokens.saturating_sub(self.tokens).max(1);
-                        let each = (now - last) / u32::try_from(tokens).unwrap_or(u32::MAX);
+                        // of a character; one that was held back may stand for none.
+                        let tokens = piece.tokens.saturating_sub(self.tokens);
+                        let each = (now - last) / u32::try_from(tokens.max(1)).unwrap_or(u32::MAX);
                         (0..tokens).for_each(|_| self.metrics.next_token(each));
                     }
                 }
@@ -74,6 +74,8 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         if !self.ended {
+            // A caller that waits too long goes: without it, only short waits would be seen.
+            self.metrics.queued(self.generation.queued());
             self.metrics.finished("disconnected");
         }
     }

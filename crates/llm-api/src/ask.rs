@@ -148,10 +148,16 @@ impl Ask {
         }
     }
 
-    /// The conversation that this is a turn of.
-    pub fn session(&self) -> Option<String> {
-        let names = [&self.session_id, &self.prompt_cache_key, &self.user];
-        names.into_iter().flatten().find(|name| !name.is_empty()).cloned()
+    /// The conversation that this is a turn of, and the field that names it.
+    pub fn session(&self) -> Option<(&'static str, &str)> {
+        let names = [
+            ("session_id", &self.session_id),
+            ("prompt_cache_key", &self.prompt_cache_key),
+            ("user", &self.user),
+        ];
+        let mut given =
+            names.into_iter().filter_map(|(field, name)| Some((field, name.as_deref()?)));
+        given.find(|(_, name)| !name.is_empty())
     }
 
     pub fn streams(&self) -> bool {

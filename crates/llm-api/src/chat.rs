@@ -25,9 +25,13 @@ pub async fn create(State(worker): State<Worker>, Body(ask): Body) -> Result<Res
     let asked = Instant::now();
     worker.check_model(ask.model.as_deref())?;
     let messages = conversation(ask.messages.as_deref())?;
+    let text: usize = messages.iter().map(|message| message.content.len()).sum();
+    worker.admit(text)?;
     // To write a message costs the template something, however short it is.
-    let bytes = messages.iter().map(|message| message.content.len() + MESSAGE).sum();
+    let bytes = text + messages.len() * MESSAGE;
     let prompt = worker.encode(bytes, move |serving| {
+        // It may have waited for its turn.
+        serving.engine.has_room()?;
         encode_chat(&*serving.tokenizer, &serving.template, &messages, true)
             .map_err(|error| refusal(&error))
     });

@@ -46,14 +46,18 @@ impl Worker {
         match read(prompt)? {
             Prompt::Tokens(tokens) => Ok(tokens),
             Prompt::Text(text) => {
+                let bytes = text.len();
+                self.admit(bytes)?;
                 let encode = move |serving: &crate::Serving| {
+                    // It may have waited for its turn.
+                    serving.engine.has_room()?;
                     let begin = serving.tokenizer.begin();
                     let text = serving.tokenizer.encode(&text, true);
                     // A template may have written the beginning itself.
                     let begin = begin.filter(|begin| text.first() != Some(begin));
                     Ok(begin.into_iter().chain(text).collect())
                 };
-                self.encode(prompt.and_then(Value::as_str).map_or(0, str::len), encode).await
+                self.encode(bytes, encode).await
             }
         }
     }

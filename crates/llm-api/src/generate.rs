@@ -1,9 +1,10 @@
 //! From an [`Ask`] to an [`Answer`]: what all routes that generate have in common.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use dialtone_inference::Token;
-use dialtone_inference::engine::{Finish, FinishReason, Output, Request, Usage};
+use dialtone_inference::engine::{Finish, FinishReason, Output, Refused, Request, Usage};
 use serde::Serialize;
 
 use crate::answer::Answer;
@@ -83,14 +84,14 @@ impl Worker {
         asked: Instant,
     ) -> Result<Taken, Refusal> {
         let serving = self.serving()?;
-        let options = &self.0.options;
+        let (options, session) = (&self.0.options, ask.session());
         let request = Request {
             id: id::fresh(prefix),
             prompt,
             max_tokens: ask.max_tokens(options, serving.engine.shape().context)?,
             sampling: ask.sampling(options)?,
             stop: ask.stop()?,
-            session: ask.session(),
+            session: session.map(|(_, name)| name.to_owned()),
             ignore_end: ask.ignore_eos == Some(true),
         };
         let head = Head {
@@ -100,13 +101,37 @@ impl Worker {
             fingerprint: self.fingerprint(serving),
             include_usage: ask.include_usage(),
         };
-        let generation = serving.engine.submit(request)?;
+        let generation = serving.engine.submit(request).map_err(|refused| {
+            match (refused, session) {
+                // The engine has another name for it than the client.
+                (Refused::Invalid { field: "session", reason }, Some((field, _))) => {
+                    Refusal::invalid(field, format!("{field}: {reason}"))
+                }
+                (refused, _) => refused.into(),
+            }
+        })?;
         let answer = Answer::new(generation, self.0.metrics.clone(), asked);
         Ok(Taken { head, answer })
     }
 
+    /// Refuses a prompt of `bytes` bytes of text before it costs anything: if it cannot fit
+    /// whatever its tokens are, or if there is no room for any request.
+    pub(crate) fn admit(&self, bytes: usize) -> Result<(), Refusal> {
+        let engine = &self.serving()?.engine;
+        let most = engine.longest().saturating_mul(self.longest_token());
+        if bytes > most {
+            let fit = engine.longest();
+            let said = format!(
+                "the prompt has {bytes} bytes; at most {fit} tokens fit, {most} bytes at the most"
+            );
+            return Err(Refusal::too_long(said));
+        }
+        Ok(engine.has_room()?)
+    }
+
     /// Makes tokens of text with `encode`: beside the event loop if there is much of it, so that
-    /// one long prompt holds up no other call.
+    /// one long prompt holds up no other call, and only as many at once as there are cores.
+    /// Whose client goes while it waits for its turn is never begun.
     pub(crate) async fn encode<F>(&self, bytes: usize, encode: F) -> Result<Vec<Token>, Refusal>
     where
         F: FnOnce(&Serving) -> Result<Vec<Token>, Refusal> + Send + 'static,
@@ -115,8 +140,13 @@ impl Worker {
         if bytes < LONG_TEXT {
             return encode(serving);
         }
+        let turn = Arc::clone(&self.0.encoders).acquire_owned().await;
         let worker = self.clone();
-        let encoded = tokio::task::spawn_blocking(move || encode(worker.serving()?));
+        let encoded = tokio::task::spawn_blocking(move || {
+            // Held to the end of the work, which goes on when the client has gone.
+            let _turn = turn;
+            encode(worker.serving()?)
+        });
         encoded.await.map_err(|_| Refusal::failed("the prompt cannot be cut into tokens"))?
     }
 

@@ -3,11 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use dialtone_inference::engine::{FinishReason, Output};
+use hyper::StatusCode;
+use hyper::header::ALLOW;
 use serde::Serialize;
 
 use crate::Worker;
@@ -17,8 +19,8 @@ use crate::events::{self, Events, Script};
 use crate::metrics::word;
 use crate::refusal::Refusal;
 
-/// Answers that wait to be fetched. More are refused.
-const MOST: usize = 1024;
+/// When it is worth asking again if too many answers wait to be fetched.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// The answers that were started. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
@@ -40,8 +42,17 @@ impl Jobs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn has_room(&self) -> bool {
-        self.lock().values().filter(|job| matches!(job, Job::Waiting(..))).count() < MOST
+    /// Forgets the answers that nobody has fetched, which cancels them.
+    pub fn forget(&self) {
+        self.lock().retain(|_, job| matches!(job, Job::Taken));
+    }
+
+    /// Keeps an answer to be fetched, or refuses it if `most` wait already.
+    fn put(&self, id: &str, answer: Answer, started: Started, most: usize) -> Result<(), Refusal> {
+        let mut jobs = self.lock();
+        has_room(&jobs, most)?;
+        jobs.insert(id.to_owned(), Job::Waiting(answer, started));
+        Ok(())
     }
 
     fn take(&self, id: &str) -> Result<(Answer, Started), Refusal> {
@@ -57,6 +68,14 @@ impl Jobs {
     }
 }
 
+fn has_room(jobs: &HashMap<String, Job>, most: usize) -> Result<(), Refusal> {
+    let waiting = jobs.values().filter(|job| matches!(job, Job::Waiting(..))).count();
+    if waiting < most {
+        return Ok(());
+    }
+    Err(Refusal::full(format!("{waiting} answers wait to be fetched"), RETRY))
+}
+
 #[derive(Serialize)]
 struct Accepted {
     job_id: String,
@@ -68,16 +87,14 @@ pub async fn create(State(worker): State<Worker>, Body(ask): Body) -> Result<Res
     let asked = Instant::now();
     worker.check_model(ask.model.as_deref())?;
     let jobs = &worker.0.jobs;
-    if !jobs.has_room() {
-        let (many, later) =
-            (format!("{MOST} answers wait to be fetched"), worker.0.options.unfetched);
-        return Err(Refusal::full(many, later));
-    }
+    // What nobody reads holds a slot all the same, so one is left to those who read.
+    let most = worker.serving()?.engine.shape().slots.saturating_sub(1).max(1);
+    has_room(&jobs.lock(), most)?;
     let prompt = worker.prompt(ask.prompt.as_ref()).await?;
     let taken = worker.submit(&ask, prompt, "job", asked)?;
     let id = taken.head.id;
     let started = Started { model: taken.head.model, at: taken.head.created };
-    jobs.lock().insert(id.clone(), Job::Waiting(taken.answer, started));
+    jobs.put(&id, taken.answer, started, most)?;
     let (jobs, forgotten, after) = (jobs.clone(), id.clone(), worker.0.options.unfetched);
     // Nobody fetched it: dropped, and so cancelled.
     tokio::spawn(async move {
@@ -88,6 +105,11 @@ pub async fn create(State(worker): State<Worker>, Body(ask): Body) -> Result<Res
     });
     let sse_url = format!("/v1/inference/{id}/stream");
     Ok(axum::Json(Accepted { job_id: id, sse_url }).into_response())
+}
+
+/// Refuses to tell what the stream would be like: the answer can be fetched but once.
+pub async fn peek() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET")]).into_response()
 }
 
 /// Streams an answer.

@@ -85,6 +85,11 @@ impl Refusal {
         Self { code: Some("missing_required_parameter"), ..Self::invalid(param, message) }
     }
 
+    /// 400: the prompt does not fit.
+    pub fn too_long(message: impl Into<String>) -> Self {
+        Self { code: Some("context_length_exceeded"), ..Self::invalid("", message) }
+    }
+
     /// 404: another model was named.
     pub fn model(asked: &str, served: &str) -> Self {
         let message = format!("the model `{asked}` does not exist; this worker serves `{served}`");
@@ -163,9 +168,7 @@ impl From<Refused> for Refusal {
             Refused::Full { retry_after, .. } => Self::full(message, retry_after),
             Refused::Draining => Self::away("draining", message),
             Refused::Failed { .. } => Self::away("failed", message),
-            Refused::TooLong { .. } => {
-                Self { code: Some("context_length_exceeded"), ..Self::invalid("", message) }
-            }
+            Refused::TooLong { .. } => Self::too_long(message),
             Refused::Invalid { field, .. } => Self::invalid(field, message),
         }
     }
@@ -175,6 +178,10 @@ impl From<Problem> for Refusal {
     /// What an extractor refuses. A field that is not valid is a 400 here.
     fn from(problem: Problem) -> Self {
         let said = if problem.detail.is_empty() { problem.title } else { problem.detail };
+        if problem.errors.first().is_some_and(|error| error.pointer.is_empty()) {
+            // What the reader says would name a type of this program.
+            return Self::invalid("", "the body must be one JSON object");
+        }
         if let Some(error) = problem.errors.first() {
             return Self::invalid(path(&error.pointer), said);
         }

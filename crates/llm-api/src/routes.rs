@@ -26,7 +26,7 @@ pub fn routes(worker: &Worker, key: Option<ApiKey>) -> Router {
         .route("/v1/completions", post(completion::create))
         .route("/v1/cancel/{id}", post(status::cancel))
         .route("/v1/inference", post(job::create))
-        .route("/v1/inference/{id}/stream", get(job::stream))
+        .route("/v1/inference/{id}/stream", get(job::stream).head(job::peek))
         .with_state(worker.clone())
         .merge(health.routes())
         .layer(from_fn(refusal::of_routing));

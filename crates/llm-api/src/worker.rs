@@ -11,7 +11,7 @@ use dialtone_inference::template::ChatTemplate;
 use dialtone_inference::tokenizer::Tokenize;
 use dialtone_serve::address_file;
 use dialtone_serve::health::Health;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::job::Jobs;
 use crate::metrics::Metrics;
@@ -26,6 +26,9 @@ const PROBE: &str = "ready-probe";
 /// How long the step that runs at the end of a drain may take: a whole chunk of a prompt on a
 /// slow machine. A backend that hangs must not hold the process.
 const LAST_STEP: Duration = Duration::from_secs(5);
+
+/// How long answers of the two-step route can be fetched once the worker drains.
+const LAST_FETCH: Duration = Duration::from_secs(1);
 
 /// Who a worker is, from its command line: known before its model is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +71,11 @@ pub enum OpenError {
     Closed,
 }
 
+/// The model does not come back from a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("one step of the model takes longer than {0:?}")]
+pub struct Hung(Duration);
+
 /// One LLM worker. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Worker(pub(crate) Arc<Shared>);
@@ -86,6 +94,10 @@ pub(crate) struct Shared {
     /// 0 until known.
     port: AtomicU16,
     serving: OnceLock<Serving>,
+    /// Turns to make tokens of a long text.
+    pub encoders: Arc<Semaphore>,
+    /// Bytes of text that one token stands for at most.
+    longest_token: OnceLock<usize>,
 }
 
 impl Worker {
@@ -105,6 +117,10 @@ impl Worker {
             progress: AtomicU32::new(0),
             port: AtomicU16::new(0),
             serving: OnceLock::new(),
+            encoders: Arc::new(Semaphore::new(
+                std::thread::available_parallelism().map_or(1, usize::from),
+            )),
+            longest_token: OnceLock::new(),
             health,
         }));
         worker.0.metrics.watch(&worker);
@@ -148,6 +164,8 @@ impl Worker {
     pub async fn open(&self, serving: Serving) -> Result<(), OpenError> {
         self.0.serving.set(serving).map_err(|_| OpenError::Closed)?;
         let serving = self.0.serving.get().ok_or(OpenError::Closed)?;
+        let longest = longest_token(&*serving.tokenizer);
+        self.0.longest_token.get_or_init(|| longest);
         probe(serving).await?;
         self.0.progress.store(1000, Ordering::Relaxed);
         if !self.advance(Phase::Ready) {
@@ -168,14 +186,23 @@ impl Worker {
     }
 
     /// Drains, and returns when nothing runs any more: what still runs after `within` is ended
-    /// by then.
-    pub async fn finish(&self, within: Duration) {
+    /// by then. Answers of the two-step route that nobody fetches are dropped soon.
+    ///
+    /// # Errors
+    /// If the model does not come back from its last step. It is left behind.
+    pub async fn finish(&self, within: Duration) -> Result<(), Hung> {
         self.drain();
-        if let Some(serving) = self.0.serving.get() {
-            let finish = serving.engine.finish(within);
-            if tokio::time::timeout(within.saturating_add(LAST_STEP), finish).await.is_err() {
-                tracing::error!("the model does not come back from its last step; left behind");
-            }
+        let Some(serving) = self.0.serving.get() else { return Ok(()) };
+        let forget = async {
+            tokio::time::sleep(LAST_FETCH.min(within)).await;
+            self.0.jobs.forget();
+            std::future::pending::<()>().await;
+        };
+        let finish =
+            tokio::time::timeout(within.saturating_add(LAST_STEP), serving.engine.finish(within));
+        tokio::select! {
+            finished = finish => finished.map_err(|_| Hung(LAST_STEP)),
+            () = forget => Ok(()),
         }
     }
 
@@ -196,14 +223,21 @@ impl Worker {
         self.0.phase.subscribe()
     }
 
-    /// Returns when the model has failed for good while it served, with the reason.
+    /// Returns when the model has failed for good while it served, with the reason: it panicked,
+    /// or one of its steps takes longer than [`Options::longest_step`].
     pub async fn broken(&self) -> String {
-        const LOOK: Duration = Duration::from_millis(250);
-        loop {
-            if let Some(Stats { failed: Some(reason), .. }) = self.stats() {
-                return reason;
-            }
-            tokio::time::sleep(LOOK).await;
+        let mut phase = self.phase();
+        // Fails only if the sender is gone, which this handle keeps.
+        let _ = phase.wait_for(|phase| *phase != Phase::Loading).await;
+        let Some(serving) = self.0.serving.get() else { return std::future::pending().await };
+        tokio::select! {
+            biased;
+            () = serving.engine.ended() => match serving.engine.stats().failed {
+                Some(reason) => reason,
+                // It was asked to end.
+                None => std::future::pending().await,
+            },
+            hung = hung(&serving.engine, self.0.options.longest_step) => hung.to_string(),
         }
     }
 
@@ -215,6 +249,11 @@ impl Worker {
     /// The model, if there is one, whether it takes requests or not.
     pub(crate) fn model(&self) -> Option<&Serving> {
         self.0.serving.get()
+    }
+
+    /// Bytes of text that one token stands for at most; without a model, any number.
+    pub(crate) fn longest_token(&self) -> usize {
+        self.0.longest_token.get().copied().unwrap_or(usize::MAX)
     }
 
     /// The model, if it takes requests.
@@ -244,6 +283,32 @@ impl Worker {
             forward
         })
     }
+}
+
+/// Returns when the engine has been in one and the same step for `longest`. Time in which the
+/// whole process was stopped counts little: what is counted are looks, not the clock.
+async fn hung(engine: &Engine, longest: Duration) -> Hung {
+    const LOOKS: u32 = 4;
+    let (mut turn, mut seen) = (None, 0);
+    loop {
+        tokio::time::sleep(longest / LOOKS).await;
+        let now = engine.turn();
+        seen = if now.is_some() && now == turn { seen + 1 } else { 0 };
+        turn = now;
+        if seen == LOOKS {
+            return Hung(longest);
+        }
+    }
+}
+
+/// Bytes of text that one token stands for at most.
+fn longest_token(tokenizer: &dyn Tokenize) -> usize {
+    // The token for what is unknown stands for any character.
+    const CHARACTER: usize = 4;
+    let tokens = 0..Token::try_from(tokenizer.len()).unwrap_or(Token::MAX);
+    // A control token has no bytes, but stands for its name in a raw prompt.
+    let bytes = |token| tokenizer.bytes(token).len().max(tokenizer.name(token).len());
+    tokens.map(bytes).max().unwrap_or_default().max(CHARACTER)
 }
 
 /// Has the model generate one token.

@@ -1,6 +1,7 @@
 //! A model of one rule: after a letter comes the next one, after `z` the end; after a digit the
 //! next one, round and round. Its tokens are bytes.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use dialtone_inference::Token;
@@ -117,16 +118,23 @@ fn after(token: Token) -> Token {
 /// One token for each byte.
 pub struct Bytes {
     all: Vec<[u8; 1]>,
+    /// Holds texts up while it is closed.
+    pub gate: Gate,
+    /// Texts of which tokens were asked for.
+    pub texts: AtomicUsize,
 }
 
 impl Default for Bytes {
     fn default() -> Self {
-        Self { all: (0..=u8::MAX).map(|byte| [byte]).collect() }
+        let all = (0..=u8::MAX).map(|byte| [byte]).collect();
+        Self { all, gate: Gate::default(), texts: AtomicUsize::new(0) }
     }
 }
 
 impl Tokenize for Bytes {
     fn encode(&self, text: &str, _special: bool) -> Vec<Token> {
+        self.texts.fetch_add(1, Ordering::SeqCst);
+        self.gate.pass();
         text.bytes().map(Token::from).collect()
     }
 

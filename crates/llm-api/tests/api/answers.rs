@@ -113,6 +113,23 @@ async fn tokens_are_counted_and_named() {
 }
 
 #[tokio::test]
+async fn text_that_was_held_back_is_no_token_of_its_own() {
+    let rig = Rig::ready().await;
+    let count = "worker_inter_token_latency_seconds_count";
+    for (asked, between) in [
+        // `z` is held back until the end comes.
+        (json!({ "prompt": "v", "stop": "z!" }), 3.0),
+        // `y` and `z` are, and leave as one text.
+        (json!({ "prompt": "v", "stop": "yz!" }), 3.0),
+    ] {
+        let before = rig.metric(count).await.unwrap_or_default();
+        let said = json(&rig.post("/v1/completions", &asked).await);
+        assert_eq!(said["choices"][0]["text"], "wxyz");
+        assert_eq!(rig.metric(count).await, Some(before + between), "{asked}");
+    }
+}
+
+#[tokio::test]
 async fn figures_are_kept() {
     let rig = Rig::ready().await;
     rig.post("/v1/chat/completions", chat("v")).await;

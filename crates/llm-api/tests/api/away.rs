@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use dialtone_contract::ErrorCode;
-use dialtone_llm_api::OpenError;
+use dialtone_llm_api::{OpenError, Options};
 use serde_json::json;
 
 use crate::alphabet::Alphabet;
@@ -66,6 +66,21 @@ async fn a_model_that_generates_nothing_is_not_taken() {
 }
 
 #[tokio::test]
+async fn a_model_that_hangs_is_noticed() {
+    let options = Options { longest_step: Duration::from_millis(40), ..Options::default() };
+    let rig = Rig::with(options, None);
+    rig.open(2).await;
+    rig.gate.close();
+    let running = rig.begin("/v1/completions", json!({ "prompt": "a" })).await;
+    let why = soon("to notice it", rig.worker.broken()).await;
+    assert!(why.contains("step") && why.contains("40ms"), "{why}");
+    rig.worker.fail(ErrorCode::Internal, why);
+    assert_eq!(rig.get("/ready").await.status, 503);
+    drop(running);
+    rig.gate.open();
+}
+
+#[tokio::test]
 async fn a_worker_that_has_failed_tells_why() {
     let rig = Rig::loading();
     rig.worker.fail(ErrorCode::ModelInvalid, "the file is truncated");
@@ -108,7 +123,7 @@ async fn a_drain_finishes_what_runs_and_takes_nothing_new() {
         (503, &json!("draining"))
     );
     rig.gate.open();
-    soon("the drain", rig.worker.finish(crate::rig::HANG)).await;
+    soon("the drain", rig.worker.finish(crate::rig::HANG)).await.expect("finished");
     let answer = running.rest().await;
     assert!(answer.contains(r#""text":"bcdefghijklmnopqrstuvwxyz""#), "{answer}");
     rig.end().await;
@@ -129,7 +144,7 @@ async fn what_does_not_finish_in_time_says_so() {
     })
     .await;
     rig.gate.open();
-    soon("the drain", drain).await.expect("no panic");
+    soon("the drain", drain).await.expect("no panic").expect("finished");
     let answer = running.rest().await;
     assert!(answer.contains(r#""finish_reason":"shutdown""#), "{answer}");
     assert!(answer.contains("data: [DONE]"), "{answer}");

@@ -105,7 +105,7 @@ async fn a_life_is_told_from_the_first_moment_to_the_last() {
         beats.iter().filter(|beat| beat.health_status == WorkerHealth::Healthy).count() >= 3
     })
     .await;
-    rig.worker.finish(Duration::from_secs(1)).await;
+    rig.worker.finish(Duration::from_secs(1)).await.expect("finished");
     rig.worker.stopped();
     soon("the last beat", heartbeats.finish()).await;
     let beats = hive.beats();

@@ -51,6 +51,30 @@ async fn what_cannot_be_served_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_no_object_is_told_so() {
+    let rig = Rig::ready().await;
+    for body in ["[]", "null", "5", "\"a\""] {
+        let refused = rig.post("/v1/chat/completions", body).await;
+        let error = json(&refused)["error"].clone();
+        assert_eq!((refused.status.as_u16(), &error["param"]), (400, &json!(null)), "{body}");
+        assert_eq!(error["message"], "the body must be one JSON object", "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_too_long_is_refused_under_its_own_name() {
+    let rig = Rig::ready().await;
+    for field in ["user", "session_id", "prompt_cache_key"] {
+        let mut body = json!({ "prompt": "a" });
+        body[field] = json!("x".repeat(1025));
+        let refused = rig.post("/v1/completions", body).await;
+        let error = json(&refused)["error"].clone();
+        assert_eq!((refused.status.as_u16(), &error["param"]), (400, &json!(field)));
+        assert!(error["message"].as_str().is_some_and(|said| said.starts_with(field)), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_json_is_refused() {
     let rig = Rig::ready().await;
     let deep = format!(r#"{{"messages":{}1{}}}"#, "[".repeat(50_000), "]".repeat(50_000));

@@ -1,9 +1,10 @@
 use std::time::Duration;
 
 use dialtone_llm_api::Options;
+use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, json, text, until};
+use crate::rig::{Rig, json, soon, text, until};
 
 #[tokio::test]
 async fn an_answer_is_started_and_then_fetched_once() {
@@ -36,6 +37,52 @@ async fn an_answer_is_started_and_then_fetched_once() {
         (409, &json!("already_taken"))
     );
     assert_eq!(rig.get("/v1/inference/job-0/stream").await.status, 404);
+}
+
+#[tokio::test]
+async fn to_look_at_a_stream_does_not_take_it() {
+    let rig = Rig::ready().await;
+    let started = json(&rig.post("/v1/inference", json!({ "prompt": "x" })).await);
+    let url = started["sse_url"].as_str().expect("a URL");
+    let looked = rig.ask(Method::HEAD, url).await;
+    assert_eq!(
+        (looked.status.as_u16(), &looked.headers["allow"]),
+        (405, &"GET".parse().expect("a header"))
+    );
+    assert!(text(&rig.get(url).await).contains(r#""t":"y""#));
+}
+
+#[tokio::test]
+async fn what_nobody_fetches_leaves_a_slot_to_others() {
+    let rig = Rig::loading();
+    rig.open(3).await;
+    let asked = json!({ "prompt": "0", "max_tokens": 4000 });
+    let mut jobs = Vec::new();
+    for _ in 0..2 {
+        jobs.push(json(&rig.post("/v1/inference", &asked).await));
+    }
+    let refused = rig.post("/v1/inference", &asked).await;
+    assert_eq!(
+        (refused.status.as_u16(), &refused.headers["retry-after"]),
+        (429, &"1".parse().expect("a header"))
+    );
+    let other = rig.post("/v1/completions", json!({ "prompt": "v" })).await;
+    assert_eq!(json(&other)["choices"][0]["text"], "wxyz");
+    // What is fetched counts no more.
+    let answer = rig.fetch(jobs[0]["sse_url"].as_str().expect("a URL")).await;
+    assert_eq!(rig.post("/v1/inference", &asked).await.status, 200);
+    drop(answer);
+}
+
+#[tokio::test]
+async fn what_nobody_fetches_does_not_hold_the_end() {
+    let rig = Rig::ready().await;
+    let asked = json!({ "prompt": "0", "max_tokens": 4000 });
+    let started = json(&rig.post("/v1/inference", asked).await);
+    let day = Duration::from_secs(24 * 60 * 60);
+    soon("the drain", rig.worker.finish(day)).await.expect("finished");
+    let url = started["sse_url"].as_str().expect("a URL");
+    assert_eq!(rig.get(url).await.status, 404);
 }
 
 #[tokio::test]

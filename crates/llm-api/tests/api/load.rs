@@ -16,6 +16,8 @@ async fn a_client_that_goes_away_frees_its_slot() {
     rig.until_load((0, 0)).await;
     let gone = r#"worker_requests_total{finish_reason="disconnected"}"#;
     assert_eq!(rig.metric(gone).await, Some(1.0));
+    // How long it waited counts all the same.
+    assert_eq!(rig.metric("worker_request_queue_time_seconds_count").await, Some(1.0));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod errors;
 mod jobs;
 mod key;
 mod load;
+mod long;
 mod rig;
 mod status;
 mod streams;

@@ -47,6 +47,7 @@ pub struct Rig {
     pub worker: Worker,
     pub addr: SocketAddr,
     pub gate: Arc<Gate>,
+    pub tokenizer: Arc<alphabet::Bytes>,
     client: HttpClient,
     stop: CancellationToken,
     task: JoinHandle<std::io::Result<Drained>>,
@@ -73,8 +74,8 @@ impl Rig {
         let stop = CancellationToken::new();
         let limits = Limits { drain: HANG, ..Limits::default() };
         let task = tokio::spawn(serve(listener, routes(&worker, key), limits, stop.clone()));
-        let (gate, client) = (Arc::default(), HttpClient::default());
-        Self { worker, addr, gate, client, stop, task }
+        let (gate, tokenizer, client) = (Arc::default(), Arc::default(), HttpClient::default());
+        Self { worker, addr, gate, tokenizer, client, stop, task }
     }
 
     /// One that is ready, with two slots and one place to wait.
@@ -86,7 +87,8 @@ impl Rig {
 
     /// Takes a model with `slots` slots into service.
     pub async fn open(&self, slots: usize) {
-        let serving = serving(Alphabet::new(slots, Arc::clone(&self.gate)));
+        let decoder = Alphabet::new(slots, Arc::clone(&self.gate));
+        let serving = serving_with(decoder, Arc::clone(&self.tokenizer));
         soon("the probe", self.worker.open(serving)).await.expect("it generates");
     }
 
@@ -95,8 +97,12 @@ impl Rig {
     }
 
     pub async fn get(&self, path: &str) -> Response {
+        self.ask(Method::GET, path).await
+    }
+
+    pub async fn ask(&self, method: Method, path: &str) -> Response {
         let url = self.url(path);
-        let sent = self.client.request(Method::GET, &url, HeaderMap::new(), None);
+        let sent = self.client.request(method, &url, HeaderMap::new(), None);
         soon(path, sent).await.expect("an answer")
     }
 
@@ -123,6 +129,16 @@ impl Rig {
         );
         stream.write_all(request.as_bytes()).await.expect("sent");
         Connection(stream)
+    }
+
+    /// Gets on a connection of its own, of which the head has been read.
+    pub async fn fetch(&self, path: &str) -> Connection {
+        let mut stream = TcpStream::connect(self.addr).await.expect("connected");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut connection = Connection(stream);
+        connection.until("\r\n\r\n").await;
+        connection
     }
 
     /// Requests that run, and that wait.
@@ -198,7 +214,10 @@ pub fn json(response: &Response) -> Value {
 }
 
 pub fn serving(decoder: Alphabet) -> Serving {
-    let tokenizer = Arc::new(alphabet::Bytes::default());
+    serving_with(decoder, Arc::default())
+}
+
+fn serving_with(decoder: Alphabet, tokenizer: Arc<alphabet::Bytes>) -> Serving {
     let pace = Pace { queue: 1, output_buffer: 4, ..Pace::default() };
     let template = ChatTemplate::new(Some(TEMPLATE), "", "").expect("a template");
     let info = ModelInfo {
