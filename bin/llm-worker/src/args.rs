@@ -64,7 +64,7 @@ pub struct Serve {
     #[command(flatten)]
     pub model: Model,
     /// Name of the model for clients; by default the file's name.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = model_name)]
     pub model_id: Option<String>,
     /// What computes: auto, cpu, cuda, metal or vulkan.
     #[arg(long, default_value_t)]
@@ -182,11 +182,21 @@ fn threads(text: &str) -> Result<Threads, String> {
 }
 
 fn name(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    plain(text, "-_.:")
+}
+
+/// Models are often named with their maker: `maker/model`.
+fn model_name(text: &str) -> Result<String, String> {
+    plain(text, "-_.:/")
+}
+
+/// 1 to 128 letters, digits and `signs`.
+fn plain(text: &str, signs: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || signs.contains(c);
     if (1..=128).contains(&text.len()) && text.chars().all(plain) {
         Ok(text.to_owned())
     } else {
-        Err("it must be 1 to 128 letters, digits and `-_.:`".to_owned())
+        Err(format!("it must be 1 to 128 letters, digits and `{signs}`"))
     }
 }
 

@@ -46,6 +46,10 @@ pub fn load(args: &Serve, progress: impl Fn(f32)) -> Result<Serving, Failure> {
     let loaded = load::load_on(&source(&args.model), &options(args), &chosen, &progress)
         .map_err(|error| Failure::of(error.code(), &error))?;
     let Loaded { decoder, tokenizer, template, info, device } = loaded;
+    let (asked, context) = (options(args).context, decoder.shape().context);
+    if let Some(asked) = asked.filter(|asked| *asked > context) {
+        tracing::warn!(asked, context, "the model has no context as long as --context asks for");
+    }
     let slots = usize::from(args.slots);
     let queue = args.queue.map_or(slots, usize::from);
     let pace = engine::Options { queue, ..engine::Options::for_slots(slots) };

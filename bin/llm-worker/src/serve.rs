@@ -45,12 +45,13 @@ pub async fn run(args: Serve) -> Result<(), Failure> {
         let options = heartbeat::Options::new(hive, args.heartbeat_interval);
         Heartbeats::start(worker.clone(), options)
     });
-    let lived = live(&args, &worker, &shutdown).await;
+    let mut lived = live(&args, &worker, &shutdown).await;
+    if lived.is_ok() {
+        let finished = worker.finish(args.drain).await;
+        lived = finished.map_err(|hung| Failure::of(ErrorCode::Internal, &hung));
+    }
     match &lived {
-        Ok(()) => {
-            worker.finish(args.drain).await;
-            worker.stopped();
-        }
+        Ok(()) => worker.stopped(),
         Err(failure) => worker.fail(failure.code, failure.message.clone()),
     }
     let last_look = tokio::time::sleep(LAST_LOOK);

@@ -11,6 +11,7 @@ fn what_is_wrong_is_named() {
         (&["--heartbeat-interval", "1ms"], "50ms to 3600s"),
         (&["--hive-url", "https://hive"], "not an http:// URL"),
         (&["--worker-id", "a b"], "letters, digits"),
+        (&["--model-id", ""], "letters, digits"),
         (&["--temperature", "9"], "temperature"),
         (&["inspect", "--port", "1"], "--port"),
     ] {
@@ -32,6 +33,18 @@ fn what_is_not_there_is_never_replaced() {
     let done = run(&["--port", "0", "--isa", other]);
     assert_eq!(done.code, Some(5), "{}", done.stderr);
     assert!(done.stderr.contains("error[environment]"), "{}", done.stderr);
+}
+
+#[test]
+fn a_key_is_read_from_a_small_file_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let large = dir.path().join("large");
+    std::fs::write(&large, "k".repeat(5000)).expect("written");
+    for (path, why) in [("/dev/zero", "not a file"), (text(&large), "more than 4096 bytes")] {
+        let done = run(&["--port", "0", "--api-key-file", path]);
+        assert!(done.code.is_some_and(|code| code != 0), "{}", done.stderr);
+        assert!(done.stderr.contains(path) && done.stderr.contains(why), "{}", done.stderr);
+    }
 }
 
 #[test]
