@@ -71,7 +71,7 @@ fn a_request_that_cannot_begin_is_told() {
 
 #[test]
 fn a_step_that_does_not_end_can_be_told_from_rest() {
-    let options = Options { output_buffer: 1, ..Options::default() };
+    let options = Options { output_buffer: 2, ..Options::default() };
     let bench = Bench::new(1, 1000, options, chatter());
     let rests = || eventually("it to rest", || bench.engine.turn().is_none());
     rests();
