@@ -111,7 +111,7 @@ pub struct Output {
     /// What stdout carries: text, one JSON document, or the event stream as JSON lines.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// Also put result.json and junit.xml there.
+    /// Also put result.json, junit.xml, the events and the logs there.
     #[arg(long, value_name = "DIR")]
     pub report_dir: Option<PathBuf>,
     /// A skipped check fails the run.

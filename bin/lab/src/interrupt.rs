@@ -15,9 +15,18 @@ struct Held {
 }
 
 impl Leftovers {
-    /// From now on SIGINT, SIGTERM and SIGHUP clean up and end this process.
-    pub fn listen() -> Self {
+    /// From now on SIGINT, SIGTERM and SIGHUP clean up and end this process; with `lifeline` the
+    /// end of stdin does so too, which comes whatever becomes of the process that holds it.
+    pub fn listen(lifeline: bool) -> Self {
         let leftovers = Self::default();
+        if lifeline {
+            let held = leftovers.clone();
+            std::thread::spawn(move || {
+                // Ended or broken: nobody is there any more either way.
+                let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+                held.end(ExitCode::Terminated);
+            });
+        }
         let held = leftovers.clone();
         // Before the thread is: a signal that comes now must find its handler.
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
@@ -29,14 +38,17 @@ impl Leftovers {
         };
         if let Ok(mut signals) = signals {
             std::thread::spawn(move || {
-                let code = runtime.block_on(signals.next());
-                // Kept locked: nothing new may begin before the process has ended.
-                let mut held = held.lock();
-                held.clear();
-                std::process::exit(code.code().into());
+                held.end(runtime.block_on(signals.next()));
             });
         }
         leftovers
+    }
+
+    fn end(&self, code: ExitCode) -> ! {
+        // Kept locked: nothing new may begin before the process has ended.
+        let mut held = self.lock();
+        held.clear();
+        std::process::exit(code.code().into());
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {

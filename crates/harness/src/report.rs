@@ -10,21 +10,48 @@ use crate::junit;
 use crate::run_dir::{EVENTS, JUNIT, RESULT, RunDir, shown};
 
 /// Writes `result.json` and `junit.xml` into a folder when the run is over.
-pub struct Results(PathBuf);
+pub struct Results {
+    into: PathBuf,
+    /// Where the files lie that the document names, if not there.
+    from: Option<PathBuf>,
+}
 
 impl Results {
     /// Into this folder.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self(dir.into())
+        Self { into: dir.into(), from: None }
+    }
+
+    /// Into this folder, with a copy of every file that the document names: whoever gets the
+    /// folder alone needs the logs.
+    pub fn with_files_of(mut self, from: impl Into<PathBuf>) -> Self {
+        self.from = Some(from.into());
+        self
     }
 }
 
 impl Consumer for Results {
     fn take(&mut self, event: &Stamped) -> io::Result<()> {
         let Event::RunFinished { envelope, .. } = &event.event else { return Ok(()) };
-        replace(&self.0.join(RESULT), &envelope.to_json())?;
-        replace(&self.0.join(JUNIT), &junit::render(envelope))
+        if let Some(from) = &self.from {
+            for name in envelope.artifacts.values() {
+                // A log that grew long has an older half beside it.
+                for name in [format!("{name}.1"), name.clone()] {
+                    copy(&from.join(&name), &self.into.join(&name))?;
+                }
+            }
+        }
+        replace(&self.into.join(RESULT), &envelope.to_json())?;
+        replace(&self.into.join(JUNIT), &junit::render(envelope))
     }
+}
+
+/// Copies a file, if it is one.
+fn copy(from: &Path, into: &Path) -> io::Result<()> {
+    if from.is_file() {
+        fs::copy(from, into)?;
+    }
+    Ok(())
 }
 
 /// Writes by a rename, so that a reader finds the whole file or none.
@@ -50,7 +77,8 @@ pub fn attach(bus: &Bus, dir: &RunDir, report_dir: Option<&Path>) -> Result<(), 
         (dir.shown(), Box::new(Results::new(dir.path()))),
     ];
     if let Some(report_dir) = report_dir {
-        late.push((shown(report_dir), Box::new(Results::new(report_dir))));
+        let results = Results::new(report_dir).with_files_of(dir.path());
+        late.push((shown(report_dir), Box::new(results)));
     }
     bus.add_late(late);
     Ok(())
@@ -70,7 +98,12 @@ mod tests {
         bus.emit(Event::Note { text: "before the folder".into() });
         attach(&bus, &dir, Some(reports.path())).expect("attached");
         bus.emit(Event::Note { text: "hello".into() });
-        let envelope = Box::new(Envelope::new("batch:test", "a", 1));
+        let mut envelope = Box::new(Envelope::new("batch:test", "a", 1));
+        for (name, file) in [("events", EVENTS), ("log_w", "w.log"), ("data", "data")] {
+            envelope.artifacts.insert(name.into(), file.into());
+        }
+        fs::write(dir.join("w.log"), "new").expect("written");
+        fs::write(dir.join("w.log.1"), "old").expect("written");
         bus.emit(Event::RunFinished { envelope, folder: None });
         assert_eq!(bus.lost(), Vec::<String>::new());
         for dir in [dir.path(), reports.path()] {
@@ -78,8 +111,10 @@ mod tests {
             let read: Envelope = serde_json::from_str(&text).expect("the document");
             assert_eq!(read.run_id, "a");
             assert!(dir.join(JUNIT).exists());
+            assert_eq!(fs::read_to_string(dir.join("w.log")).expect("copied"), "new");
+            assert_eq!(fs::read_to_string(dir.join("w.log.1")).expect("copied"), "old");
+            let events = fs::read_to_string(dir.join(EVENTS)).expect("written");
+            assert_eq!(events.lines().count(), 3);
         }
-        let events = fs::read_to_string(dir.join(EVENTS)).expect("written");
-        assert_eq!(events.lines().count(), 3);
     }
 }

@@ -50,6 +50,9 @@ async fn wrong_answers_are_told() {
         ("bad_json", failed("inference", "wrong_answer", 1, "cannot be read: EOF")),
         ("wrong_text", failed("inference", "wrong_answer", 1, "\"We are closed.\"")),
         ("moody", failed("inference", "wrong_answer", 1, "in two ways at temperature 0")),
+        ("says_nothing", failed("inference", "wrong_answer", 1, "it has no text")),
+        ("one_answer", failed("parallel", "wrong_answer", 1, "one and the same answer")),
+        ("one_at_a_time", failed("parallel", "wrong_answer", 1, "never ran at the same time")),
         ("mixed_up", failed("parallel", "wrong_answer", 1, "got the answer of question 2")),
     ])
     .await;
@@ -81,6 +84,22 @@ async fn a_slot_that_is_never_free_again_is_told() {
     assert!(talk.contains("slot 3: decode, chatcmpl-"), "{talk}");
 }
 
+/// Its slots are free soon, but not because anybody left.
+#[tokio::test]
+async fn an_answer_that_goes_on_without_its_client_is_told() {
+    all(&[
+        ("finishes_anyway", failed("cancel", "slot_leaked", 1, "generated to their end")),
+        ("counts_no_tokens", failed("cancel", "wrong_answer", 1, "stood still")),
+        ("tells_no_tokens", failed("cancel", "wrong_answer", 1, "does not count")),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn one_that_freezes_is_told_as_lost() {
+    all(&[("freezes", failed("heartbeats", "target_lost", 3, "answers no more"))]).await;
+}
+
 #[tokio::test]
 async fn no_heartbeat_and_those_of_others_are_told() {
     all(&[
@@ -98,6 +117,8 @@ async fn heartbeats_that_are_not_right_are_told() {
         ("beats_of_another", failed("heartbeats", "no_heartbeat", 1, "shows another nonce")),
         ("skips_seq", failed("heartbeats", "no_heartbeat", 1, "seq 2 where 1 must come")),
         ("gives_up", failed("hive_restart", "no_heartbeat", 1, "after the hive was back")),
+        ("sends_again", failed("hive_restart", "no_heartbeat", 1, "was sent again")),
+        ("floods_hive", failed("hive_restart", "no_heartbeat", 1, "those that were lost came too")),
         ("no_goodbye", failed("shutdown", "no_heartbeat", 1, "`healthy`, not `stopped`")),
     ])
     .await;

@@ -70,7 +70,7 @@ pub async fn run(args: &Args) -> u8 {
 async fn fetch(args: &Args, lab: &Path, interrupt: &Interrupt) -> Result<u8, Failure> {
     let root = place::root().or_else(|| std::env::current_dir().ok()).unwrap_or_default();
     let mut command = Command::new(lab);
-    command.arg("model-fetch").arg("--dir").arg(root.join(FOLDER));
+    command.args(["model-fetch", "--lifeline", "--dir"]).arg(root.join(FOLDER));
     if let Some(from) = &args.from {
         command.arg(format!("--from={from}"));
     }
@@ -78,9 +78,12 @@ async fn fetch(args: &Args, lab: &Path, interrupt: &Interrupt) -> Result<u8, Fai
         command.arg("--json");
     }
     let cannot = |error| Failure::environment(format!("{} cannot be run: {error}", lab.display()));
-    // Behind `--` nothing is taken for a flag.
+    // Behind `--` nothing is taken for a flag. Its stdin ends with this process, however that
+    // ends, and `lab` with it.
     let mut child =
-        command.args(["--", &args.name]).stdin(Stdio::null()).spawn().map_err(cannot)?;
+        command.args(["--", &args.name]).stdin(Stdio::piped()).spawn().map_err(cannot)?;
+    // `wait` would close it.
+    let _lifeline = child.stdin.take();
     tokio::select! {
         ended = child.wait() => code(ended.map_err(cannot)?),
         asked = interrupt.wait() => {

@@ -52,6 +52,9 @@ pub struct Args {
     /// Tell the result as one JSON document on stdout.
     #[arg(long)]
     json: bool,
+    /// End when stdin does: whoever holds its other end is gone then.
+    #[arg(long)]
+    lifeline: bool,
 }
 
 /// A model that is there.
@@ -121,7 +124,7 @@ fn fetch(args: &Args) -> Result<Fetched, Failure> {
     if path.exists() {
         say("Replacing", &format!("{}: it is not the model {}", path.display(), model.name));
     }
-    let leftovers = Leftovers::listen();
+    let leftovers = Leftovers::listen(args.lifeline);
     let work = folder.work(&leftovers)?;
     let from = bring(args, &model, &work, &leftovers)
         .and_then(|from| work.install(&model, &path).map(|()| from));

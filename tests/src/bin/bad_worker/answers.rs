@@ -11,10 +11,10 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use dialtone_serve::problem::RawBody;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use crate::slots::Seat;
-use crate::{MODEL, Shared};
+use crate::Shared;
 
 /// The one thing that it has learned.
 const LEARNED: (&str, &str) =
@@ -23,6 +23,25 @@ const LEARNED: (&str, &str) =
 const TOKEN: Duration = Duration::from_millis(1);
 
 static ASKED: AtomicUsize = AtomicUsize::new(0);
+static MADE: AtomicUsize = AtomicUsize::new(0);
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Tokens that were ever generated, as the text format of Prometheus has it.
+pub async fn metrics(State(shared): State<Arc<Shared>>) -> String {
+    static LOOKS: AtomicUsize = AtomicUsize::new(0);
+    if LOOKS.fetch_add(1, Ordering::Relaxed) == 1 && shared.is("freezes") {
+        tokio::spawn(async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let own = std::process::id().to_string();
+            let _ = std::process::Command::new("kill").args(["-STOP", &own]).status();
+        });
+    }
+    match shared.bad.as_str() {
+        "tells_no_tokens" => String::new(),
+        "counts_no_tokens" => "worker_generation_tokens_total 0\n".to_owned(),
+        _ => format!("worker_generation_tokens_total {}\n", MADE.load(Ordering::Relaxed)),
+    }
+}
 
 /// A question, as far as it matters here.
 struct Ask {
@@ -52,12 +71,21 @@ pub async fn create(State(shared): State<Arc<Shared>>, RawBody(body): RawBody) -
         endless: body["ignore_eos"] == true,
     };
     let seat = shared.slots.take(&ask.id).await;
+    // Busy to look at, and yet one after the other.
+    let turn = match shared.is("one_at_a_time") {
+        true => Some(TURN.lock().await),
+        false => None,
+    };
     // One that others are asked beside tells what it heard there.
     let crowd = shared.slots.busy() > 1;
     let (tokens, reason) = tokens(&shared, &ask, n, crowd);
     if body["stream"] == true {
         let (sender, receiver) = mpsc::channel(4);
-        tokio::spawn(stream(Arc::clone(&shared), ask, tokens, reason, seat, sender));
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            stream(shared, ask, tokens, reason, seat, sender).await;
+            drop(turn);
+        });
         let chunks = futures_util::stream::unfold(receiver, |mut receiver| async {
             receiver.recv().await.map(|chunk| (chunk, receiver))
         });
@@ -67,10 +95,11 @@ pub async fn create(State(shared): State<Arc<Shared>>, RawBody(body): RawBody) -
     let mut moments = tokio::time::interval(TOKEN);
     for _ in &tokens {
         moments.tick().await;
+        MADE.fetch_add(1, Ordering::Relaxed);
     }
     drop(seat);
     axum::Json(json!({
-        "id": ask.id, "object": "chat.completion", "created": 1, "model": MODEL,
+        "id": ask.id, "object": "chat.completion", "created": 1, "model": shared.args.model_id(),
         "choices": [{
             "index": 0, "finish_reason": reason,
             "message": { "role": "assistant", "content": tokens.concat() },
@@ -84,10 +113,16 @@ fn tokens(shared: &Shared, ask: &Ask, n: usize, crowd: bool) -> (Vec<String>, &'
     let text = match shared.bad.as_str() {
         "wrong_text" => "We are closed.".to_owned(),
         "moody" => format!("I feel {n} today."),
+        "says_nothing" => String::new(),
+        "one_answer" => LEARNED.1.to_owned(),
         "mixed_up" if crowd => "You said: Where are you?".to_owned(),
         _ if ask.text == LEARNED.0 => LEARNED.1.to_owned(),
         _ => format!("You said: {}", ask.text),
     };
+    if text.is_empty() {
+        // Tokens without a letter, as special ones are.
+        return (vec![String::new(); 3], "stop");
+    }
     let all: Vec<String> = text.split_inclusive(' ').map(str::to_owned).collect();
     if ask.endless {
         return (all.iter().cycle().take(ask.max_tokens).cloned().collect(), "length");
@@ -110,7 +145,7 @@ async fn stream(
     let said = shared.is("another_stream");
     let put = async |choice: Value| {
         let chunk = json!({
-            "id": ask.id, "object": "chat.completion.chunk", "created": 1, "model": MODEL,
+            "id": ask.id, "object": "chat.completion.chunk", "created": 1, "model": shared.args.model_id(),
             "choices": [choice], "usage": null,
         });
         sender.send(Ok(format!("data: {chunk}\n\n").into())).await.is_ok()
@@ -121,9 +156,10 @@ async fn stream(
     let mut made = 0;
     for token in &tokens {
         moments.tick().await;
-        if !heard || shared.stop.is_cancelled() {
+        if shared.stop.is_cancelled() || !(heard || shared.is("finishes_anyway")) {
             break;
         }
+        MADE.fetch_add(1, Ordering::Relaxed);
         if made == 2 && shared.is("half_stream") {
             let _ = sender.send(Err(io::Error::other("cut"))).await;
             return;
@@ -141,11 +177,11 @@ async fn stream(
         if shared.is("cuts_off") {
             return;
         }
-        reason = "stop";
+        reason = "shutdown";
     }
     put(json!({ "index": 0, "delta": {}, "finish_reason": reason })).await;
     let usage = json!({
-        "id": ask.id, "object": "chat.completion.chunk", "created": 1, "model": MODEL,
+        "id": ask.id, "object": "chat.completion.chunk", "created": 1, "model": shared.args.model_id(),
         "choices": [], "usage": usage(made),
     });
     // The slot is free before its client can know that the answer is whole.

@@ -7,7 +7,7 @@ use dialtone_serve::HttpClient;
 use serde_json::Value;
 use tokio::time::MissedTickBehavior;
 
-use crate::{MODEL, SLOTS, Shared};
+use crate::{SLOTS, Shared};
 
 static SEQ: AtomicU64 = AtomicU64::new(0);
 
@@ -27,7 +27,7 @@ pub async fn send(shared: Arc<Shared>, port: u16) {
     }
     let mut ticks = tokio::time::interval(shared.args.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut sent = 0;
+    let (mut sent, mut lost) = (0, 0);
     while !shared.stop.is_cancelled() {
         ticks.tick().await;
         sent += 1;
@@ -37,6 +37,19 @@ pub async fn send(shared: Arc<Shared>, port: u16) {
         let arrived = beat(&shared, port, WorkerHealth::Healthy).await;
         if !arrived && shared.is("gives_up") {
             return;
+        }
+        lost += usize::from(!arrived);
+        if !arrived && shared.is("sends_again") {
+            // The same beat under the same number, until it arrives.
+            SEQ.fetch_sub(1, Ordering::Relaxed);
+        }
+        if arrived && lost > 0 && shared.is("floods_hive") {
+            // Late, and many.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            for _ in 0..20 {
+                beat(&shared, port, WorkerHealth::Healthy).await;
+            }
+            lost = 0;
         }
     }
 }
@@ -62,7 +75,7 @@ async fn beat(shared: &Shared, port: u16, health_status: WorkerHealth) -> bool {
         worker: WorkerDetails {
             id: worker_id.clone(),
             pid: std::process::id(),
-            model_id: MODEL.to_owned(),
+            model_id: shared.args.model_id(),
             backend: shared.backend().to_owned(),
             device: "feathers".to_owned(),
             port,

@@ -5,6 +5,7 @@ mod answers;
 mod beats;
 mod slots;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +24,6 @@ use crate::slots::Slots;
 
 /// Requests at once.
 const SLOTS: usize = 4;
-/// The name of the model, which is not there.
-const MODEL: &str = "builtin";
 
 /// What all routes share.
 struct Shared {
@@ -50,6 +49,7 @@ impl Shared {
 /// The flags that matter here.
 #[derive(Default)]
 struct Args {
+    model: String,
     backend: String,
     hive_url: String,
     worker_id: String,
@@ -57,11 +57,20 @@ struct Args {
     listen_fd: Vec<String>,
 }
 
+impl Args {
+    /// The name of the model, which need not be there.
+    fn model_id(&self) -> String {
+        let stem = Path::new(&self.model).file_stem();
+        stem.map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+}
+
 fn read(words: &[String]) -> Args {
     let mut args = Args::default();
     for pair in words.windows(2) {
         let value = pair[1].clone();
         match pair[0].as_str() {
+            "--model" => args.model = value,
             "--backend" => args.backend = value,
             "--hive-url" => args.hive_url = value,
             "--worker-id" => args.worker_id = value,
@@ -160,6 +169,7 @@ async fn run(bad: String, args: Args) -> ExitCode {
         .route("/ready", get(ready))
         .route("/slots", get(slots_told))
         .route("/info", get(info))
+        .route("/metrics", get(answers::metrics))
         .route("/v1/models", get(models))
         .route("/v1/chat/completions", post(answers::create))
         .with_state(Arc::clone(&shared));
@@ -229,8 +239,9 @@ async fn info(State(shared): State<Arc<Shared>>) -> Response {
     axum::Json(json!({ "engine": engine })).into_response()
 }
 
-async fn models() -> Response {
-    axum::Json(json!({ "object": "list", "data": [{ "id": MODEL, "object": "model" }] }))
+async fn models(State(shared): State<Arc<Shared>>) -> Response {
+    let id = shared.args.model_id();
+    axum::Json(json!({ "object": "list", "data": [{ "id": id, "object": "model" }] }))
         .into_response()
 }
 

@@ -21,8 +21,11 @@ use crate::build::{self, NoBinaries, Selection};
 use crate::cli::Common;
 use crate::session::Session;
 
-/// Heartbeats that can be watched: neither a flood nor an evening.
-const INTERVALS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(60));
+/// Heartbeats that can be watched: no more often than the worker takes, and no evening.
+const INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));
+
+/// The timeout of a run that asks for none.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Flags of `worker:test`.
 #[derive(Clone, Debug, clap::Args)]
@@ -122,7 +125,18 @@ impl Args {
         add("hive-port", self.hive_port.map(|port| port.to_string()));
         let interval = self.heartbeat_interval.as_millis();
         add("heartbeat-interval", (interval != 250).then(|| format!("{interval}ms")));
+        let timeout = self.common.timeout;
+        add("timeout", (timeout != TIMEOUT).then(|| written(timeout)));
+        add("deadline", self.common.deadline.map(written));
         text + &format!(" --seed {seed}")
+    }
+}
+
+/// A duration as a flag takes it.
+fn written(time: Duration) -> String {
+    match time.subsec_nanos() {
+        0 => format!("{}s", time.as_secs()),
+        _ => format!("{}ms", time.as_millis().max(1)),
     }
 }
 
@@ -241,6 +255,7 @@ mod tests {
         for line in [
             "--backend auto --seed 7",
             "--backend cuda --device 1 --model a/b.gguf --seed 7",
+            "--backend cpu --timeout 4s --deadline 1500ms --seed 7",
             "--backend all --port 18081 --hive-port 1 --heartbeat-interval 1500ms --seed 7",
         ] {
             assert_eq!(read(line).again(7), format!("cargo xtask worker:test {line}"));
@@ -260,7 +275,7 @@ mod tests {
     fn an_interval_is_one_that_can_be_watched() {
         assert_eq!(interval("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(interval("30"), Ok(Duration::from_secs(30)));
-        for bad in ["0", "19ms", "61", "-1", "often"] {
+        for bad in ["0", "49ms", "61", "-1", "often"] {
             assert!(interval(bad).is_err(), "{bad} was read");
         }
     }

@@ -1,5 +1,6 @@
 //! What a worker answers: the right thing, the same thing, and the same in every form.
 
+use std::future::Future;
 use std::time::{Duration, Instant};
 
 use dialtone_contract::ErrorCode;
@@ -19,6 +20,12 @@ const BUILT_IN_TOKENS: u64 = 128;
 const TOKENS: u64 = 32;
 /// Tokens of each of several answers at most.
 const PARALLEL_TOKENS: u64 = 24;
+/// Tokens of each of several streams, at least and at most, and for how long a worker that runs
+/// one after the other would be busy with one of them.
+const STREAM_TOKENS: (u64, u64) = (16, 256);
+const STREAM_SPAN: Duration = Duration::from_millis(100);
+/// How often streams may miss each other that a busy machine began one by one.
+const TRIES: usize = 4;
 /// Answers at once, whatever the number of slots.
 const PARALLEL: (usize, usize) = (2, 8);
 
@@ -48,6 +55,8 @@ pub struct Asking<'a> {
     built_in: bool,
     exact: bool,
     at_once: usize,
+    slots: usize,
+    context: u64,
 }
 
 /// Asks the worker of this scene.
@@ -59,6 +68,8 @@ pub fn answers_of<'a>(bench: &Bench<'a>, scene: &Scene, slots: usize) -> Asking<
         // Only the processor promises the same numbers for every batch.
         exact: scene.chosen.backend == Backend::Cpu,
         at_once: slots.clamp(PARALLEL.0, PARALLEL.1),
+        slots,
+        context: scene.info.context,
     }
 }
 
@@ -155,9 +166,11 @@ impl Asking<'_> {
             .map(|question| Ask::new(question, PARALLEL_TOKENS))
             .collect();
         let mut alone = Vec::with_capacity(asks.len());
+        let began = Instant::now();
         for ask in &asks {
             alone.push(self.client.ask(ask).await?);
         }
+        let apart = began.elapsed();
         let began = Instant::now();
         let together = self.together(&asks).await?;
         let took = began.elapsed();
@@ -168,14 +181,62 @@ impl Asking<'_> {
         let tokens: u64 = together.iter().map(|answer| answer.usage.completion_tokens).sum();
         let speed = super::count(tokens) / took.as_secs_f64().max(1e-6);
         self.run.metric("parallel_tokens_per_s", speed);
-        Ok(((), format!("{} at once, {same}; {speed:.0} tokens/s together", asks.len())))
+        let each = super::count(alone.iter().map(|answer| answer.usage.completion_tokens).sum());
+        let overlap = self.overlap(each / apart.as_secs_f64().max(1e-6)).await?;
+        let n = asks.len();
+        Ok(((), format!("{n} at once, {same}; {overlap}; {speed:.0} tokens/s together")))
+    }
+
+    /// Streams for all slots run at the same time: the last one has begun before the first one
+    /// ends. Right answers alone do not show it, a worker may queue what it takes.
+    async fn overlap(&self, speed: f64) -> Result<String, Failure> {
+        let wrong = |message: String| Failure::new(ErrorCode::WrongAnswer, message);
+        let n = self.slots.min(self.at_once);
+        if n < 2 {
+            return Err(wrong(format!("the worker has {n} slot where several were asked for")));
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded")]
+        let tokens = (speed * STREAM_SPAN.as_secs_f64()).clamp(0.0, 1e6) as u64;
+        let (least, most) = STREAM_TOKENS;
+        let tokens = tokens.clamp(least, most).min(self.context / 2).max(2);
+        let asks: Vec<Ask> =
+            QUESTIONS[..n].iter().map(|question| Ask::endless(question, tokens)).collect();
+        let mut lines = Vec::new();
+        for _ in 0..TRIES {
+            let began = Instant::now();
+            let streams = self.each(&asks, |client, ask| async move { client.stream(&ask).await });
+            let spans: Option<Vec<_>> = streams.await?.iter().map(Transcript::span).collect();
+            let spans = spans.ok_or_else(|| wrong("a stream had no text".to_owned()))?;
+            if meet(&spans) {
+                return Ok(format!("{n} streams of {tokens} tokens at the same time"));
+            }
+            lines.extend(spans.iter().enumerate().map(|(n, (first, last))| {
+                let (first, last) = (first.duration_since(began), last.duration_since(began));
+                format!("stream {}: {:.1} ms to {:.1} ms", n + 1, ms(first), ms(last))
+            }));
+        }
+        let message = format!("{n} streams never ran at the same time: the worker queues them");
+        Err(wrong(message).evidence(lines))
     }
 
     async fn together(&self, asks: &[Ask]) -> Result<Vec<Answer>, Failure> {
+        self.each(asks, |client, ask| async move { client.ask(&ask).await }).await
+    }
+
+    /// What comes of all these questions, sent at once, in their order.
+    async fn each<T, F>(
+        &self,
+        asks: &[Ask],
+        send: impl Fn(Client, Ask) -> F,
+    ) -> Result<Vec<T>, Failure>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
         let mut running = JoinSet::new();
         for (n, ask) in asks.iter().cloned().enumerate() {
-            let client = self.client.clone();
-            running.spawn(async move { (n, client.ask(&ask).await) });
+            let sent = send(self.client.clone(), ask);
+            running.spawn(async move { (n, sent.await) });
         }
         let mut answers = Vec::with_capacity(asks.len());
         while let Some(answered) = running.join_next().await {
@@ -187,6 +248,13 @@ impl Asking<'_> {
         answers.sort_by_key(|(n, _)| *n);
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }
+}
+
+/// Whether there is a moment at which all of them had begun and none had ended.
+fn meet(spans: &[(Instant, Instant)]) -> bool {
+    let begun = spans.iter().map(|(first, _)| first).max();
+    let ended = spans.iter().map(|(_, last)| last).min();
+    begun < ended
 }
 
 /// Compares answers given at once with those given alone. Where numbers may depend on the batch, an
@@ -210,13 +278,16 @@ fn compare(alone: &[String], together: &[String], exact: bool) -> Result<String,
     let mut different = alone.to_vec();
     different.sort_unstable();
     different.dedup();
-    let told_apart = match different.len() {
-        1 => ", all alike, so a mix-up would not show".to_owned(),
-        n => format!(", {n} of them different"),
-    };
+    let n = different.len();
+    if n < 2 {
+        // Of any model: one that does not hear the question is no evidence of anything.
+        let message = format!("{} different questions had one and the same answer", alone.len());
+        let lines = different.iter().map(|text| quoted(text));
+        return Err(Failure::new(ErrorCode::WrongAnswer, message).evidence(lines));
+    }
     match same == alone.len() {
-        true => Ok(format!("each as alone{told_apart}")),
-        false => Ok(format!("{same} as alone, none mixed up{told_apart}")),
+        true => Ok(format!("each as alone, {n} of them different")),
+        false => Ok(format!("{same} as alone, none mixed up, {n} of them different")),
     }
 }
 
@@ -242,7 +313,16 @@ mod tests {
         assert_eq!(compare("a b x", true), Err(other.into()));
         let lenient = "2 as alone, none mixed up, 3 of them different";
         assert_eq!(compare("a b x", false), Ok(lenient.into()));
-        let alike = super::compare(&texts("a a"), &texts("a a"), true).expect("equal");
-        assert!(alike.contains("would not show"), "{alike}");
+        let alike = super::compare(&texts("a a"), &texts("a a"), true).expect_err("alike");
+        assert_eq!(alike.message, "2 different questions had one and the same answer");
+    }
+
+    #[test]
+    fn streams_meet_only_if_none_ends_before_the_last_begins() {
+        let zero = Instant::now();
+        let at = |ms| zero + Duration::from_millis(ms);
+        assert!(meet(&[(at(0), at(9)), (at(3), at(12)), (at(8), at(20))]));
+        assert!(!meet(&[(at(0), at(9)), (at(10), at(19))]));
+        assert!(!meet(&[(at(0), at(9)), (at(1), at(8)), (at(9), at(19))]));
     }
 }

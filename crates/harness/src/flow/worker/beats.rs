@@ -11,6 +11,9 @@ use crate::hive::Arrival;
 /// Lines of evidence: the newest beats.
 const SHOWN: usize = 5;
 
+/// Seconds by which a beat's time may differ from ours: both are of one machine.
+const NEAR: i64 = 60;
+
 /// What our worker's beats say of it.
 #[derive(Clone, Debug)]
 pub struct Expected {
@@ -61,7 +64,7 @@ pub fn judge(arrivals: &[Arrival], expected: &Expected, now: Instant) -> Result<
     if let Some(why) = order(&beats) {
         return fail(why);
     }
-    if let Some(why) = beats.iter().find_map(|(_, beat)| payload(beat, expected)) {
+    if let Some(why) = beats.iter().find_map(|(at, beat)| payload(*at, beat, expected)) {
         return fail(why);
     }
     let regular: Vec<Instant> = beats
@@ -119,10 +122,14 @@ pub fn resumed(
     if first.seq <= last {
         return fail(format!("seq went back from {last} to {}", first.seq));
     }
+    // At least one was sent to the hive that was away, and every try has a number of its own.
+    if first.seq == last + 1 {
+        return fail(format!("seq {} came after {last}: what was lost was sent again", first.seq));
+    }
     if let Some(why) = in_sequence(&beats, first.seq) {
         return fail(why);
     }
-    if let Some(why) = beats.iter().find_map(|(_, beat)| payload(beat, expected)) {
+    if let Some(why) = beats.iter().find_map(|(at, beat)| payload(*at, beat, expected)) {
         return fail(why);
     }
     let (_, most) = counts(since, expected.interval);
@@ -201,7 +208,7 @@ fn order(beats: &Beats<'_>) -> Option<String> {
 }
 
 /// What is wrong with what a beat says of its worker.
-fn payload(beat: &Heartbeat, expected: &Expected) -> Option<String> {
+fn payload(at: Instant, beat: &Heartbeat, expected: &Expected) -> Option<String> {
     let worker = &beat.worker;
     let same = |what: &str, said: &dyn std::fmt::Display, wanted: &dyn std::fmt::Display| {
         let (said, wanted) = (said.to_string(), wanted.to_string());
@@ -211,8 +218,8 @@ fn payload(beat: &Heartbeat, expected: &Expected) -> Option<String> {
     let loaded = beat.health_status != WorkerHealth::Starting;
     let has_memory = beat.rss_bytes.is_some_and(|rss| rss > 0) || !cfg!(target_os = "linux");
     let time = beat.timestamp.parse::<jiff::Timestamp>();
-    let now = jiff::Timestamp::now();
-    let near = time.is_ok_and(|time| (now.as_second() - time.as_second()).abs() < 24 * 3600);
+    let came = jiff::Timestamp::now() - at.elapsed();
+    let near = time.is_ok_and(|time| (came.as_second() - time.as_second()).abs() < NEAR);
     same("worker.id", &worker.id, &expected.worker_id)
         .or_else(|| same("worker.pid", &worker.pid, &expected.pid))
         .or_else(|| same("worker.port", &worker.port, &expected.port))
@@ -246,8 +253,9 @@ fn payload(beat: &Heartbeat, expected: &Expected) -> Option<String> {
 fn counts(since: Duration, interval: Duration) -> (usize, usize) {
     let of = |interval: Duration| since.as_millis() / interval.as_millis().max(1);
     let least = of(gap_max(interval));
-    // Twice as often as asked is no jitter any more; a change of state may add one.
-    let most = of(interval / 2) + 3;
+    // A third more often than asked is no jitter any more; a change of state may add one, and
+    // one may have been held up.
+    let most = of(interval * 3 / 4) + 3;
     (usize::try_from(least).unwrap_or(usize::MAX), usize::try_from(most).unwrap_or(usize::MAX))
 }
 

@@ -1,84 +1,62 @@
-//! A client that goes away frees its slot.
+//! A client that goes away ends its answer and frees its slot.
 
 use std::time::{Duration, Instant};
 
 use dialtone_contract::ErrorCode;
-use tokio::task::JoinSet;
 
 use super::binary::ModelInfo;
-use super::client::{Ask, Client, Listener, Slot};
+use super::client::{Client, Slot};
+use super::crowd;
 use super::setup::SOON;
 use crate::failure::Failure;
 
-/// Tokens of an answer that nobody waits for.
-const TOKENS: u64 = 400;
-/// Clients for each slot: with some that wait, a fast model is busy for long enough to be seen.
-const CROWD: usize = 2;
 /// How often the slots are looked at.
 const LOOK: Duration = Duration::from_millis(2);
-/// How often clients may come too late to leave early.
-const TRIES: usize = 3;
+/// How often the worker may have been done before it could know that its clients had left.
+const TRIES: usize = 5;
 
-/// When the slots were free.
-pub enum Freed {
-    /// So long after the clients had left.
-    After(Duration),
-    /// Nobody could leave early: every answer was complete before.
-    Unseen,
+/// What became of answers whose clients left.
+pub struct Left {
+    /// From the clients' leaving to the last slot that was free.
+    pub freed: Duration,
+    /// Tokens that were generated all the same.
+    pub made: u64,
+    /// Tokens that were asked for.
+    pub asked: u64,
 }
 
-/// Opens more long answers than there are slots, leaves them after the first text, and waits until
-/// no slot is busy.
+/// Opens a long answer for each slot, leaves them all after the first text, and waits until no
+/// slot is busy. Free slots alone prove nothing of a fast model, which may have been done by
+/// then: most of what was asked for must never have been generated.
 ///
 /// # Errors
-/// If a slot stays busy, or the worker answers no more.
-pub async fn watch(client: &Client, info: &ModelInfo, slots: usize) -> Result<Freed, Failure> {
+/// If a slot stays busy, the answers are generated to their end, or the worker answers no more.
+pub async fn watch(client: &Client, info: &ModelInfo, slots: usize) -> Result<Left, Failure> {
+    let mut lines = Vec::new();
     for _ in 0..TRIES {
-        if let Some(freed) = leave_early(client, info, slots.max(1)).await? {
-            return Ok(Freed::After(freed));
+        let left = leave_early(client, info, slots.max(1)).await?;
+        if left.made <= left.asked / 4 * 3 {
+            return Ok(left);
         }
+        lines.push(format!("{} of {} tokens were generated", left.made, left.asked));
     }
-    Ok(Freed::Unseen)
+    let message = "answers are generated to their end though their clients have gone";
+    Err(Failure::new(ErrorCode::SlotLeaked, message).evidence(lines))
 }
 
-async fn leave_early(
-    client: &Client,
-    info: &ModelInfo,
-    slots: usize,
-) -> Result<Option<Duration>, Failure> {
-    let mut listeners = crowd(client, info, slots).await?;
-    if let Some(first) = listeners.first_mut() {
-        while !first.transcript.has_text() && first.hear().await? {}
-    }
-    let seen = busy(&client.slots().await?);
+async fn leave_early(client: &Client, info: &ModelInfo, slots: usize) -> Result<Left, Failure> {
+    let before = client.generated().await?;
+    let crowd = crowd::gather(client, info, slots).await?;
+    let asked = crowd.asked;
     let left = Instant::now();
-    drop(listeners);
+    drop(crowd);
     let freed = until_free(client, left).await?;
-    // What was free before they left has shown nothing.
-    Ok((seen > 0).then_some(freed))
-}
-
-/// One client for each slot, and some that may have to wait or be turned away.
-async fn crowd(client: &Client, info: &ModelInfo, slots: usize) -> Result<Vec<Listener>, Failure> {
-    let most = TOKENS.min(info.context * 3 / 4).max(1);
-    let mut opening = JoinSet::new();
-    for n in 0..slots * CROWD {
-        let client = client.clone();
-        let ask = Ask::endless(&format!("Tell me the long story number {n}."), most);
-        opening.spawn(async move { client.open(&ask).await });
+    let made = client.generated().await?.saturating_sub(before);
+    if made == 0 {
+        let message = "worker_generation_tokens_total stood still while the worker answered";
+        return Err(Failure::new(ErrorCode::WrongAnswer, message));
     }
-    let (mut listeners, mut refused) = (Vec::new(), None);
-    while let Some(opened) = opening.join_next().await {
-        match opened {
-            Ok(Ok(listener)) => listeners.push(listener),
-            Ok(Err(failure)) => refused = Some(failure),
-            Err(error) => refused = Some(Failure::new(ErrorCode::Internal, error.to_string())),
-        }
-    }
-    match refused {
-        Some(failure) if listeners.len() < slots => Err(failure),
-        _ => Ok(listeners),
-    }
+    Ok(Left { freed, made, asked })
 }
 
 async fn until_free(client: &Client, left: Instant) -> Result<Duration, Failure> {

@@ -18,8 +18,16 @@ use crate::sse::{Sse, SseError};
 /// Where conversations are answered.
 const CHAT: &str = "/v1/chat/completions";
 
+/// Where figures are told, in the text format of Prometheus.
+const METRICS: &str = "/metrics";
+/// The figure of all tokens that were ever generated.
+const GENERATED: &str = "worker_generation_tokens_total";
+
 /// Characters of an answer that is shown.
 const SHOWN: usize = 60;
+
+/// What to do about an answer that does not come.
+const PATIENCE: &str = "read its log in the run folder, or raise --timeout";
 
 /// One question.
 #[derive(Clone, Debug)]
@@ -155,6 +163,22 @@ impl Client {
         Ok(self.get("/slots").await?.1)
     }
 
+    /// Tokens generated since the worker's start, as `/metrics` counts them.
+    ///
+    /// # Errors
+    /// If it does not say.
+    pub async fn generated(&self) -> Result<u64, Failure> {
+        let answer = self.http.get(&self.url(METRICS), &[], self.within).await;
+        let answer = answer.map_err(|error| self.silence(METRICS, &error))?;
+        let text = String::from_utf8_lossy(&answer.body);
+        let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+        let value = lines.find(|(name, _)| *name == GENERATED).map(|(_, value)| value.trim());
+        value.and_then(|value| value.parse().ok()).ok_or_else(|| {
+            let message = format!("{METRICS} does not count {GENERATED}");
+            Failure::new(ErrorCode::WrongAnswer, message).evidence([excerpt(&answer)])
+        })
+    }
+
     /// Asks, and waits for the whole answer.
     ///
     /// # Errors
@@ -228,7 +252,7 @@ impl Client {
     fn late(&self, what: &str) -> Failure {
         let message = format!("{what} within {}", span::human(self.within));
         Failure::new(ErrorCode::TargetLost, message)
-            .hint("read its log in the run folder, or raise --timeout")
+            .hint(PATIENCE)
     }
 }
 
@@ -250,8 +274,9 @@ impl Listener {
             Ok(Ok(next)) => next,
             Ok(Err(error)) => return Err(self.broken(&error.to_string())),
             Err(_) => {
-                let why = format!("nothing came for {}", span::human(self.within));
-                return Err(self.broken(&why));
+                let heard = self.transcript.heard();
+                let message = format!("nothing came for {} ({heard})", span::human(self.within));
+                return Err(Failure::new(ErrorCode::TargetLost, message).hint(PATIENCE));
             }
         };
         match next {
@@ -291,6 +316,9 @@ fn check(completion: Completion, ask: &Ask) -> Result<Answer, String> {
     };
     if choice.message.role != "assistant" {
         return Err(format!("its role is `{}`, not `assistant`", choice.message.role));
+    }
+    if choice.message.content.trim().is_empty() {
+        return Err("it has no text".to_owned());
     }
     usage.check(ask.max_tokens)?;
     check_reason(&choice.finish_reason)?;
@@ -353,6 +381,8 @@ mod tests {
         for (right, wrong) in [
             ("chat.completion", "text_completion"),
             ("assistant", "user"),
+            ("Hi.", ""),
+            ("Hi.", " \\n"),
             ("\"stop\"", "\"tired\""),
             ("\"stop\"", "null"),
             ("\"completion_tokens\":2", "\"completion_tokens\":0"),

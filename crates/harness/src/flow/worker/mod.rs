@@ -6,6 +6,7 @@ mod beats;
 mod binary;
 mod cancel;
 pub(super) mod client;
+mod crowd;
 mod play;
 mod restart;
 mod setup;

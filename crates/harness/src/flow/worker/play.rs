@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::answers::{Known, answers_of};
 use super::beats::{self, Expected};
-use super::setup::{Bench, Scene, size};
+use super::setup::{Bench, SOON, Scene, size};
 use super::{cancel, ms, restart, shutdown};
 use crate::failure::Failure;
 use crate::hive::Arrival;
@@ -86,7 +86,8 @@ impl<'a> Play<'a> {
         let Some(member) = self.member() else { return };
         self.bench.guard.step.set("at the check `shutdown`");
         let began = Instant::now();
-        let work = shutdown::watch(self.bench, self.scene, member, &self.known);
+        let answering = (&self.known, self.slots);
+        let work = shutdown::watch(self.bench, self.scene, member, answering);
         match self.bench.guard.watch(work).await {
             Ok(said) => {
                 self.bench.run.metric("shutdown_ms", ms(began.elapsed()));
@@ -175,15 +176,15 @@ impl<'a> Play<'a> {
         let work = cancel::watch(&self.scene.client, &self.scene.info, self.slots);
         let began = Instant::now();
         match self.watched(work).await {
-            Ok(cancel::Freed::After(took)) => {
-                self.bench.run.metric("cancel_ms", ms(took));
-                let said = format!("clients left, every slot free after {:.1} ms", ms(took));
+            Ok(left) => {
+                self.bench.run.metric("cancel_ms", ms(left.freed));
+                let said = format!(
+                    "clients left, every slot free after {:.1} ms; {} of {} tokens generated",
+                    ms(left.freed),
+                    left.made,
+                    left.asked
+                );
                 self.bench.run.pass("cancel", began.elapsed(), said);
-                Ok(true)
-            }
-            Ok(cancel::Freed::Unseen) => {
-                let why = "every answer was complete before its client could leave";
-                self.bench.run.skip("cancel", began.elapsed(), why);
                 Ok(true)
             }
             Err(failure) => self.went_wrong("cancel", began, failure).map(|_: Option<()>| false),
@@ -204,7 +205,10 @@ impl<'a> Play<'a> {
             let most = most + Duration::from_millis(500);
             book.until(most, |arrivals, _| healthy(arrivals) > BEATS).await;
             let arrivals = book.arrivals();
-            let seen = beats::judge(&arrivals, &self.expected(), Instant::now())?;
+            let seen = match beats::judge(&arrivals, &self.expected(), Instant::now()) {
+                Ok(seen) => seen,
+                Err(failure) => return Err(self.or_silence(failure).await),
+            };
             let rss = seen.rss_bytes.map_or_else(String::new, |rss| format!(", rss {}", size(rss)));
             let said = format!(
                 "{} beats: starting, then healthy; at most {} ms apart at {} ms, seq gapless{rss}",
@@ -303,6 +307,19 @@ impl<'a> Play<'a> {
         match done {
             Ok(done) => Ok(done),
             Err(failure) => Err(self.or_death(failure).await),
+        }
+    }
+
+    /// What a worker that answers nothing any more has broken is told as its silence.
+    async fn or_silence(&self, failure: Failure) -> Failure {
+        let mut client = self.scene.client.clone();
+        client.within = client.within.min(SOON);
+        match client.slots().await {
+            Err(silent) if silent.code == ErrorCode::TargetLost => {
+                let message = format!("the worker answers no more: {}", silent.message);
+                Failure::new(ErrorCode::TargetLost, message).evidence([failure.message])
+            }
+            _ => failure,
         }
     }
 

@@ -12,6 +12,10 @@ use crate::failure::Failure;
 /// Intervals within which a worker must try again, and be heard again.
 const INTERVALS: u32 = 4;
 
+/// Intervals for which beats are watched after the first one is back: those that were lost would
+/// come at once.
+const AFTER: u32 = 2;
+
 /// Takes the hive down, asks the worker meanwhile, brings the hive back, and waits for its beats.
 ///
 /// # Errors
@@ -22,9 +26,10 @@ pub async fn watch(
     known: &Known,
 ) -> Result<(Duration, String), Failure> {
     let most = expected.interval * INTERVALS + Duration::from_millis(1000);
-    let before = scene.hive.book().arrivals();
     let refused = scene.hive.book().refused();
     scene.hive.down().await?;
+    // Only now: one may have come while it went down.
+    let before = scene.hive.book().arrivals();
     let began = Instant::now();
     let alone = answer_without(scene, known).await;
     let book = scene.hive.book().clone();
@@ -45,8 +50,10 @@ pub async fn watch(
         return Err(Failure::new(ErrorCode::NoHeartbeat, message));
     }
     let resumed = back.elapsed();
+    tokio::time::sleep(expected.interval * AFTER).await;
+    let watched = back.elapsed();
     let after = book.arrivals();
-    beats::resumed(&before, &after[known_before..], expected, down_for + resumed)?;
+    beats::resumed(&before, &after[known_before..], expected, watched)?;
     let said = format!(
         "{} without a hive for {} ms; beats back after {} ms",
         if known.first.is_some() { "answered" } else { "lived" },

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use dialtone_clock::Timeline;
 use dialtone_contract::ErrorCode;
 
-use super::backend::{self, Asked, Chosen};
+use super::backend::{self, Asked, Backend, Chosen};
 use super::binary::{Binary, ModelInfo};
 use super::client::Client;
 use super::{Binaries, Guard, Options, ms};
@@ -93,8 +93,7 @@ impl Bench<'_> {
         let began = Instant::now();
         self.guard.step.set("asking llm-worker for its backends");
         let offers = self.guard.watch(binary.backends()).await;
-        let chosen =
-            offers.and_then(|offers| backend::choose(self.asked, self.options.device, &offers));
+        let chosen = offers.and_then(|offers| backend::choose(self.asked, self.device(), &offers));
         match chosen {
             Ok(chosen) => {
                 self.run.pass("backend", began.elapsed(), chosen.said.clone());
@@ -175,10 +174,16 @@ impl Bench<'_> {
         .into_iter()
         .flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()])
         .collect();
-        if let Some(device) = self.options.device {
+        if let Some(device) = self.device() {
             arguments.extend(["--device".to_owned(), device.to_string()]);
         }
         arguments
+    }
+
+    /// The device that is asked for. In a matrix the processor has none: the number is a GPU's.
+    fn device(&self) -> Option<u32> {
+        let gpu = !self.options.matrix || self.asked != Asked::One(Backend::Cpu);
+        self.options.device.filter(|_| gpu)
     }
 
     /// A check without which nothing after it makes sense.

@@ -2,17 +2,23 @@
 
 use std::time::{Duration, Instant};
 
+use dialtone_child::Exit;
+use dialtone_child::process::Process;
 use dialtone_contract::ErrorCode;
+use futures_util::future::join_all;
 
 use super::answers::Known;
-use super::beats;
-use super::client::{Ask, Listener};
+use super::client::{Listener, check_reason};
 use super::setup::{Bench, Scene};
+use super::{beats, crowd};
 use crate::failure::Failure;
 use crate::stack::{GRACE, Member};
 
-/// Tokens of the answer that is under way.
-const TOKENS: u64 = 128;
+/// Answers that are under way for each slot: with some that wait, a fast model has work for longer
+/// than the signal takes.
+const CROWD: usize = 2;
+/// How often the answers may be complete before the worker is told.
+const TRIES: usize = 5;
 /// How long the last beat may still be on its way.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -24,63 +30,33 @@ pub async fn watch(
     bench: &Bench<'_>,
     scene: &Scene,
     member: &Member,
-    known: &Known,
+    (known, slots): (&Known, usize),
 ) -> Result<String, Failure> {
     // Asked before the end: afterwards the supervisor has taken away what was left.
     let offspring = member.offspring();
     // A worker that gave no right answer so far shows nothing with another one.
-    let listener = match known.first.is_some() {
-        true => Some(begin(scene).await?),
-        false => None,
+    let listeners = match known.first.is_some() {
+        true => begin(scene, slots.max(1)).await?,
+        false => Vec::new(),
     };
     bench.guard.step.set("waiting for the worker to end");
     let told = Instant::now();
-    let rest = async {
-        match listener {
-            Some(listener) => Some(listen(listener).await),
-            None => None,
-        }
-    };
-    let (exit, rest) = tokio::join!(member.stop(), rest);
+    let (exit, rest) = tokio::join!(member.stop(), rest(listeners));
     let took = told.elapsed();
     let book = scene.hive.book();
     book.until(LAST_WORDS, |arrivals, _| beats::last_words(arrivals).is_ok()).await;
 
     let mut wrong = Vec::new();
-    if !offspring.is_empty() {
-        let names = offspring.iter().map(|p| format!("{} (pid {})", p.name, p.pid));
-        let message = format!(
-            "the worker had processes of its own when it was told to end: {}",
-            names.collect::<Vec<_>>().join(", ")
-        );
-        wrong.push(Failure::new(ErrorCode::Leaked, message));
-    }
-    match exit {
-        Some(exit) if exit.success() => {}
-        Some(exit) if took >= GRACE => wrong.push(Failure::new(
-            ErrorCode::CheckFailed,
-            format!("the worker ignored SIGTERM for {} s: {exit}", GRACE.as_secs()),
-        )),
-        Some(exit) => wrong.push(Failure::new(
-            ErrorCode::CheckFailed,
-            format!("the worker ended with {exit} when it was told to end"),
-        )),
-        None => wrong.push(Failure::new(
-            ErrorCode::CheckFailed,
-            "the worker could not be ended, not even by its supervisor",
-        )),
-    }
+    wrong.extend(heirs(&offspring));
+    wrong.extend(disorder(exit, took));
     let said = match rest {
-        None => String::new(),
-        Some(Ok(reason)) => format!(", the answer under way ended with `{reason}`"),
-        Some(Err(failure)) => {
+        Ok(said) => said,
+        Err(failure) => {
             wrong.push(failure);
             String::new()
         }
     };
-    if let Err(failure) = beats::last_words(&book.arrivals()) {
-        wrong.push(failure);
-    }
+    wrong.extend(beats::last_words(&book.arrivals()).err());
     let mut wrong = wrong.into_iter();
     match wrong.next() {
         None => {
@@ -95,13 +71,56 @@ pub async fn watch(
     }
 }
 
-/// Begins an answer and waits for its first text.
-async fn begin(scene: &Scene) -> Result<Listener, Failure> {
-    let most = TOKENS.min(scene.info.context / 2).max(1);
-    let ask = Ask::endless("Please tell me everything about it.", most);
-    let mut listener = scene.client.open(&ask).await?;
-    while !listener.transcript.has_text() && listener.hear().await? {}
-    Ok(listener)
+/// Processes that the worker had and must not have.
+fn heirs(offspring: &[Process]) -> Option<Failure> {
+    let names: Vec<_> = offspring.iter().map(|p| format!("{} (pid {})", p.name, p.pid)).collect();
+    let names = names.join(", ");
+    (!names.is_empty()).then(|| {
+        let message =
+            format!("the worker had processes of its own when it was told to end: {names}");
+        Failure::new(ErrorCode::Leaked, message)
+    })
+}
+
+/// What is wrong with how it ended.
+fn disorder(exit: Option<Exit>, took: Duration) -> Option<Failure> {
+    let message = match exit {
+        Some(exit) if exit.success() => return None,
+        Some(exit) if took >= GRACE => {
+            format!("the worker ignored SIGTERM for {} s: {exit}", GRACE.as_secs())
+        }
+        Some(exit) => format!("the worker ended with {exit} when it was told to end"),
+        None => "the worker could not be ended, not even by its supervisor".to_owned(),
+    };
+    Some(Failure::new(ErrorCode::CheckFailed, message))
+}
+
+/// Begins answers that are under way when this returns: text has come, and by the worker's own
+/// count there is more to come.
+async fn begin(scene: &Scene, slots: usize) -> Result<Vec<Listener>, Failure> {
+    for _ in 0..TRIES {
+        let before = scene.client.generated().await?;
+        let crowd = crowd::gather(&scene.client, &scene.info, slots * CROWD).await?;
+        let made = scene.client.generated().await?.saturating_sub(before);
+        if made <= crowd.asked / 4 * 3 {
+            return Ok(crowd.listeners);
+        }
+    }
+    let message = "every answer was complete before the worker could be told to end";
+    Err(Failure::new(ErrorCode::CheckFailed, message))
+}
+
+/// Hears them all to their ends; how they ended.
+async fn rest(listeners: Vec<Listener>) -> Result<String, Failure> {
+    let all = listeners.len();
+    let mut complete = 0;
+    for reason in join_all(listeners.into_iter().map(listen)).await {
+        complete += usize::from(check_reason(&reason?).is_ok());
+    }
+    Ok(match all {
+        0 => String::new(),
+        _ => format!(", of {all} answers under way {complete} complete, {} cut", all - complete),
+    })
 }
 
 /// Hears the rest; why it ended.

@@ -196,6 +196,11 @@ impl Transcript {
         Some(self.times.first()?.duration_since(self.asked))
     }
 
+    /// When its first and its last text came.
+    pub fn span(&self) -> Option<(Instant, Instant)> {
+        Some((*self.times.first()?, *self.times.last()?))
+    }
+
     /// The `q` quantile (0 to 1) of the time between two texts.
     pub fn gap(&self, q: f64) -> Option<Duration> {
         let mut gaps: Vec<Duration> =
