@@ -13,8 +13,8 @@ use dialtone_serve::problem::RawBody;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc};
 
-use crate::slots::Seat;
 use crate::Shared;
+use crate::slots::Seat;
 
 /// The one thing that it has learned.
 const LEARNED: (&str, &str) =

@@ -175,7 +175,8 @@ async fn run(bad: String, args: Args) -> ExitCode {
         .with_state(Arc::clone(&shared));
     let router = match shared.is("stranger") {
         true => router.route("/livez", get(another)).merge(only_ready(&shared)),
-        false => router.merge(health.routes()),
+        // Its figures are ours; the rest is as of every server.
+        false => router.fallback_service(health.routes()),
     };
     let limits = Limits { drain: Duration::from_secs(2), ..Limits::default() };
     let _ = serve(listener, router, limits, shared.stop.clone()).await;

@@ -251,8 +251,7 @@ impl Client {
 
     fn late(&self, what: &str) -> Failure {
         let message = format!("{what} within {}", span::human(self.within));
-        Failure::new(ErrorCode::TargetLost, message)
-            .hint(PATIENCE)
+        Failure::new(ErrorCode::TargetLost, message).hint(PATIENCE)
     }
 }
 

@@ -114,6 +114,11 @@ impl Transcript {
         if self.usage.replace(usage).is_some() {
             return Err("usage came twice".to_owned());
         }
+        // One that was cut while it waited has made nothing.
+        let cut = self.finish_reason.as_deref().is_some_and(|why| check_reason(why).is_err());
+        if cut && usage.completion_tokens == 0 {
+            return Ok(());
+        }
         usage.check(self.max_tokens)
     }
 
