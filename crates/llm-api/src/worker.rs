@@ -198,10 +198,11 @@ impl Worker {
             self.0.jobs.forget();
             std::future::pending::<()>().await;
         };
+        let last = LAST_STEP.min(self.0.options.longest_step);
         let finish =
-            tokio::time::timeout(within.saturating_add(LAST_STEP), serving.engine.finish(within));
+            tokio::time::timeout(within.saturating_add(last), serving.engine.finish(within));
         tokio::select! {
-            finished = finish => finished.map_err(|_| Hung(LAST_STEP)),
+            finished = finish => finished.map_err(|_| Hung(last)),
             () = forget => Ok(()),
         }
     }

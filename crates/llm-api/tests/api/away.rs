@@ -74,6 +74,9 @@ async fn a_model_that_hangs_is_noticed() {
     let running = rig.begin("/v1/completions", json!({ "prompt": "a" })).await;
     let why = soon("to notice it", rig.worker.broken()).await;
     assert!(why.contains("step") && why.contains("40ms"), "{why}");
+    // Nor does it hold the end.
+    let finished = soon("the drain", rig.worker.finish(Duration::ZERO)).await;
+    assert!(finished.is_err_and(|hung| hung.to_string() == why));
     rig.worker.fail(ErrorCode::Internal, why);
     assert_eq!(rig.get("/ready").await.status, 503);
     drop(running);

@@ -76,10 +76,11 @@ async fn what_nobody_fetches_leaves_a_slot_to_others() {
 
 #[tokio::test]
 async fn what_nobody_fetches_does_not_hold_the_end() {
-    let rig = Rig::ready().await;
+    let day = Duration::from_secs(24 * 60 * 60);
+    let rig = Rig::with(Options { unfetched: day, ..Options::default() }, None);
+    rig.open(2).await;
     let asked = json!({ "prompt": "0", "max_tokens": 4000 });
     let started = json(&rig.post("/v1/inference", asked).await);
-    let day = Duration::from_secs(24 * 60 * 60);
     soon("the drain", rig.worker.finish(day)).await.expect("finished");
     let url = started["sse_url"].as_str().expect("a URL");
     assert_eq!(rig.get(url).await.status, 404);
