@@ -13,6 +13,8 @@ const PRINTS: &[(&str, &str)] = &[];
 const SLEEPS: &[(&str, &str)] = &[
     ("bin/supervise/tests/leaks.rs", "a watchdog over the whole test"),
     ("crates/serve/src/lag.rs", "a blocked loop is the fault under test"),
+    ("tests/src/bin/bad_worker/answers.rs", "a worker that freezes is the fault under test"),
+    ("tests/src/bin/bad_worker/beats.rs", "a worker whose beats come late is the fault under test"),
     ("crates/serve/tests/serve/child.rs", "a hanging handler is the fault under test"),
 ];
 
