@@ -47,6 +47,12 @@ pub fn multiply(jobs: &mut [Job<'_>], x: &Activations, pool: &Pool, isa: Isa) {
     }
 }
 
+/// The instruction set for a product with `n` rows. The bits are the same on all; one row waits for
+/// memory, which the narrower loads of AVX2 keep busier.
+fn for_rows(n: usize, isa: Isa) -> Isa {
+    if n == 1 && isa == Isa::Avx512 && Isa::Avx2.is_available() { Isa::Avx2 } else { isa }
+}
+
 /// A job, split into items of a few groups of rows.
 struct Task<'a> {
     matrix: &'a Matrix,
@@ -83,7 +89,7 @@ impl<'a> Task<'a> {
         let groups = (ITEM / (n.max(1) * ROWS * matrix.cols())).clamp(1, most);
         Self {
             matrix,
-            kernel: kernel(isa, matrix.format()),
+            kernel: kernel(for_rows(n, isa), matrix.format()),
             floats: matches!(matrix.format().weights(), Weights::Floats(_)),
             groups,
             items: if n == 0 { 0 } else { most.div_ceil(groups) },
