@@ -18,6 +18,7 @@ mod report;
 mod rules;
 mod specs;
 mod status;
+pub mod upload;
 mod verify;
 
 pub use calls::{CallError, Calls};

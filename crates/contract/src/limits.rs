@@ -27,6 +27,27 @@ pub const PAGE_MAX: u32 = 1_000;
 pub const CALLBACK_BODY_MAX: usize = 64 * 1024;
 /// Body of any other request but a batch upload.
 pub const BODY_MAX: usize = 1024 * 1024;
+/// Body of a batch upload; it is kept on disk, not in memory.
+pub const UPLOAD_BODY_MAX: u64 = 64 * 1024 * 1024;
+/// Wall time in which an upload and the writing of its entries must be over: the largest
+/// body at the slowest pace that is let through, and a million rows on a slow disk.
+pub const UPLOAD_TIME_MAX: Duration = Duration::from_secs(5 * 60);
+/// One row of an upload as it is sent; a chunk of the largest ones still fits in memory.
+pub const UPLOAD_ROW_MAX: usize = 32 * 1024;
+/// Everything of a JSON upload but its entries: the metadata and little else.
+pub const UPLOAD_HEAD_MAX: usize = 64 * 1024;
+/// Columns of an uploaded table, more than any spreadsheet of contacts has.
+pub const UPLOAD_COLUMNS_MAX: usize = 256;
+/// `variables` of an entry, as JSON. They travel in dispatch metadata, of which LiveKit
+/// takes 64 KB.
+pub const VARIABLES_MAX: usize = 8 * 1024;
+/// Name of a variable.
+pub const VARIABLE_NAME_MAX: usize = 128;
+/// Text that is kept of rows between two commits of a load, so that rows with large
+/// variables do not add up.
+pub const LOAD_CHUNK_BYTES: usize = 1024 * 1024;
+/// Rejected rows that the answer to an upload lists; the rest is read page by page.
+pub const REJECTS_SHOWN: usize = 100;
 /// `metadata` of a batch, as JSON.
 pub const METADATA_MAX: usize = 16 * 1024;
 /// An idempotency key.

@@ -5,6 +5,7 @@ mod batch;
 mod call;
 mod entry;
 mod heartbeat;
+mod live;
 
 pub use batch::{
     BatchStatus, Durations, OutcomeMode, SpanS, TestBatchRequest, TestOptions, TriggerResponse,
@@ -15,3 +16,6 @@ pub use call::{
 };
 pub use entry::{AttemptView, EntryPage, EntryView};
 pub use heartbeat::{Heartbeat, WorkerDetails, WorkerHealth};
+pub use live::{
+    Duplicates, LiveBatchHead, LiveEntry, LiveTriggerResponse, RejectPage, RejectsMode,
+};
