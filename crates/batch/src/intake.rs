@@ -9,7 +9,7 @@ use dialtone_store::{
 };
 use uuid::Uuid;
 
-use crate::{number, outcomes};
+use crate::{number, options, outcomes};
 
 /// Why a batch was not created. Nothing of it was kept.
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +132,8 @@ impl Intake {
     ) -> Result<BatchSpec, IntakeError> {
         let mut errors = Vec::new();
         let planned = check_counts(request, &mut errors);
-        check_options(request, &mut errors);
+        options::check(&request.options, BatchMode::Test, &mut errors);
+        check_durations(request, &mut errors);
         if !self.store.has_voice(tenant, &request.voice_id).await? {
             let detail = format!("there is no voice `{}`", request.voice_id);
             errors.push(FieldError::new("/voice_id", "unknown", detail));
@@ -162,7 +163,7 @@ impl Intake {
             },
             outcomes: request.outcomes,
             durations: request.durations,
-            options: request.options.clone(),
+            options: options::in_force(request.options.clone(), BatchMode::Test),
         })
     }
 }
@@ -202,20 +203,7 @@ fn check_counts(request: &TestBatchRequest, errors: &mut Vec<FieldError>) -> Opt
     left
 }
 
-fn check_options(request: &TestBatchRequest, errors: &mut Vec<FieldError>) {
-    let options = &request.options;
-    let mut range = |pointer: &str, value: u32, from: u32, to: u32| {
-        if !(from..=to).contains(&value) {
-            let detail = format!("{value} is not between {from} and {to}");
-            errors.push(FieldError::new(pointer, "out_of_range", detail));
-        }
-    };
-    range("/options/max_concurrent", options.max_concurrent, 1, limits::MAX_CONCURRENT_MAX);
-    range("/options/max_retries", options.max_retries, 0, limits::MAX_RETRIES_MAX);
-    if options.metadata.to_string().len() > limits::METADATA_MAX {
-        let detail = format!("larger than {} bytes", limits::METADATA_MAX);
-        errors.push(FieldError::new("/options/metadata", "too_large", detail));
-    }
+fn check_durations(request: &TestBatchRequest, errors: &mut Vec<FieldError>) {
     let spans = [
         ("/durations/completed", request.durations.completed, limits::TEST_TALK_MAX),
         ("/durations/failed", request.durations.failed, limits::TEST_FAIL_MAX),

@@ -1,11 +1,12 @@
 use std::time::Duration;
 
-use dialtone_clock::{TimeScale, Timestamp, rng_for};
+use dialtone_clock::{TimeScale, Timestamp};
 use dialtone_contract::{
     AttemptEffect, CallState, EntryEvent, EntryState, Outcome, RetryClass, Target, limits,
 };
 use dialtone_store::{BatchSpec, CallPatch, CallRow, EntryRow, OutboxItem, Transition};
-use rand::Rng as _;
+
+use crate::policy::retry::{self, Ended};
 
 /// Something that happened to an entry, with what is known of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -203,17 +204,11 @@ impl Rules {
         class: RetryClass,
         outcome: Outcome,
     ) {
-        let again = match class {
-            RetryClass::BeforeContact => true,
-            RetryClass::AfterContact => spec.options.redial_after_contact,
-            RetryClass::ByOutcome => {
-                outcome == Outcome::Failed && spec.options.redial_after_contact
-            }
-        };
         change.outcome = Some(outcome);
-        if again && entry.attempt <= spec.options.max_retries {
+        let ended = Ended { seq: entry.key.seq, attempt: entry.attempt, outcome, class };
+        if let Some(wait) = retry::wait(&spec.options, spec.seed, ended) {
             change.to = EntryState::RetryWait;
-            change.not_before = Some(change.at + backoff(spec.seed, entry));
+            change.not_before = Some(change.at + wait);
         } else {
             change.to = outcome.final_state();
         }
@@ -286,15 +281,4 @@ impl Rules {
             Happening::LeaseReturned | Happening::Heartbeat | Happening::DeadlinePassed => {}
         }
     }
-}
-
-/// Story time before the next attempt: doubling with each, and between half and the
-/// whole of it by chance, so that entries that failed together do not come back together.
-fn backoff(seed: u64, entry: &EntryRow) -> Duration {
-    let doubled =
-        limits::BACKOFF_BASE * 2_u32.saturating_pow(entry.attempt.saturating_sub(1).min(16));
-    let whole = doubled.min(limits::BACKOFF_MAX);
-    let parts = [b"backoff".as_slice(), &entry.key.seq.to_le_bytes(), &entry.attempt.to_le_bytes()];
-    let chance = rng_for(seed, &parts).next_u32();
-    whole / 2 + (whole / 2).mul_f64(f64::from(chance) / f64::from(u32::MAX))
 }

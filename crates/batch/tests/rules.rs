@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dialtone_batch::{Happening, Rules, number};
 use dialtone_clock::{TimeScale, Timestamp};
-use dialtone_contract::wire::{Durations, OutcomeMode, TestOptions};
+use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode};
 use dialtone_contract::{
     BatchId, EntryEvent, EntryKey, EntryState, Outcome, OutcomeWeights, TenantId, limits,
 };
@@ -24,7 +24,7 @@ fn spec(max_retries: u32, redial_after_contact: bool) -> BatchSpec {
         weights: OutcomeWeights::default(),
         outcomes: OutcomeMode::Exact,
         durations: Durations::default(),
-        options: TestOptions { max_retries, redial_after_contact, ..TestOptions::default() },
+        options: BatchOptions { max_retries, redial_after_contact, ..BatchOptions::default() },
     }
 }
 
@@ -194,7 +194,8 @@ fn backoff_doubles_within_its_bounds_and_follows_the_seed() {
         let again = rules.decide(&spec, &entry, &call, refuse(), now).expect("legal");
         assert_eq!(change.not_before, again.not_before);
         let waits = change.not_before.expect("retried").since(now);
-        let whole = (limits::BACKOFF_BASE * 2_u32.pow(attempt - 1)).min(limits::BACKOFF_MAX);
+        let whole_s = 15 * 2_u64.pow(attempt - 1);
+        let whole = Duration::from_secs(whole_s.min(300));
         assert!((whole / 2..=whole).contains(&waits), "attempt {attempt} waits {waits:?}");
         entry.state = EntryState::RetryWait;
     }

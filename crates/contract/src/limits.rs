@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+const DAY_S: u32 = 24 * 3600;
+
 /// Entries in one batch: what one claimer works off in minutes (design, section 10).
 pub const ENTRIES_MAX: u32 = 1_000_000;
 /// Entries written in one transaction while a batch loads, so that no single commit
@@ -15,6 +17,48 @@ pub const MAX_CONCURRENT_MAX: u32 = 10_000;
 pub const MAX_RETRIES_DEFAULT: u32 = 2;
 /// Retries after the first attempt at most.
 pub const MAX_RETRIES_MAX: u32 = 10;
+/// Calls begun per second at least, if the batch bounds them: one in a thousand seconds.
+pub const CALLS_PER_SECOND_MIN: f64 = 0.001;
+/// Calls begun per second at most, if the batch bounds them: more than one dispatcher sends.
+pub const CALLS_PER_SECOND_MAX: f64 = 10_000.0;
+/// Story, in seconds: longest ramp of the rate; a day.
+pub const RAMP_S_MAX: u32 = DAY_S;
+/// Entries in a wave at most: a wave is leased in one claim.
+pub const WAVE_MAX: u32 = CLAIM_MAX;
+/// Story, in seconds: a wave that has not ended by then is followed by the next.
+pub const WAVE_TIMEOUT_S_DEFAULT: u32 = 20 * 60;
+/// Story, in seconds: longest time that a wave may be given; a day.
+pub const WAVE_TIMEOUT_S_MAX: u32 = DAY_S;
+/// Story, in seconds: between two looks at a wave.
+pub const POLL_S_DEFAULT: u32 = 5;
+/// Story, in seconds: longest time between two looks at a wave.
+pub const POLL_S_MAX: u32 = 3600;
+/// Story, in seconds: wait before the first retry, unless the batch says otherwise.
+pub const BACKOFF_BASE_S_DEFAULT: u32 = 15;
+/// Story, in seconds: longest wait before a retry, unless the batch says otherwise.
+pub const BACKOFF_CAP_S_DEFAULT: u32 = 5 * 60;
+/// Story, in seconds: no wait before a retry may be longer; a week.
+pub const BACKOFF_S_MAX: u32 = 7 * DAY_S;
+/// Each wait before a retry is at most so many times as long as the one before.
+pub const BACKOFF_FACTOR_MAX: f64 = 10.0;
+/// Story, in seconds: longest gap between two attempts at one number; thirty days.
+pub const MIN_GAP_S_MAX: u32 = 30 * DAY_S;
+/// Name of a time zone: the longest in the database has 32 characters.
+pub const TIMEZONE_MAX: usize = 64;
+/// Story, in seconds: for how long an ended attempt counts for the batch's breaker, unless
+/// the batch says otherwise.
+pub const BREAKER_WINDOW_S_DEFAULT: u32 = 5 * 60;
+/// Story, in seconds: for how long an ended attempt counts at most; a day.
+pub const BREAKER_WINDOW_S_MAX: u32 = DAY_S;
+/// Ended attempts without which the batch's breaker judges nothing, unless the batch says
+/// otherwise.
+pub const BREAKER_ATTEMPTS_DEFAULT: u32 = 20;
+/// Ended attempts that a breaker looks back on: what it keeps in memory for one batch.
+pub const BREAKER_ATTEMPTS_MAX: u32 = 10_000;
+/// Calls that a breaker names as evidence.
+pub const BREAKER_EVIDENCE_MAX: usize = 20;
+/// Story, in seconds: longest pause of a batch that resumes by itself; a day.
+pub const BREAKER_RESUME_S_MAX: u32 = DAY_S;
 /// Entries leased by one claim: measured optimum of the claim statement.
 pub const CLAIM_MAX: u32 = 500;
 /// Dispatches being created at LiveKit at once by one dispatcher.
@@ -78,10 +122,6 @@ pub const CALLBACK_GRACE: Duration = Duration::from_secs(10);
 pub const TEST_TALK_MAX: Duration = Duration::from_secs(14 * 60);
 /// Story: longest time until a simulated call fails, well within [`RINGING`].
 pub const TEST_FAIL_MAX: Duration = Duration::from_secs(45);
-/// Story: wait before the first retry; doubles with each one.
-pub const BACKOFF_BASE: Duration = Duration::from_secs(15);
-/// Story: the longest wait before a retry.
-pub const BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
 /// Dispatches that fail in a row before the dispatcher takes LiveKit for down.
 pub const BREAKER_FAILURES: u32 = 5;
 /// Wire: first pause before LiveKit is tried again with one dispatch; doubles.

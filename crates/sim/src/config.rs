@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use dialtone_clock::rng_for;
 use dialtone_contract::OutcomeWeights;
-use dialtone_contract::wire::{Durations, OutcomeMode, SpanS, TestBatchRequest, TestOptions};
+use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode, SpanS, TestBatchRequest};
 use rand::Rng as _;
 
 use crate::faults::Struck;
@@ -38,7 +38,7 @@ impl Config {
             faults: Faults::default(),
             long_calls: false,
             redial_after_contact: false,
-            max_concurrent: TestOptions::default().max_concurrent,
+            max_concurrent: BatchOptions::default().max_concurrent,
             mutant: None,
             traced: false,
         }
@@ -52,7 +52,7 @@ impl Config {
             faults: Faults::swarm(seed),
             long_calls: one_in(2),
             redial_after_contact: one_in(2),
-            max_concurrent: if one_in(3) { 4 } else { TestOptions::default().max_concurrent },
+            max_concurrent: if one_in(3) { 4 } else { BatchOptions::default().max_concurrent },
             ..Self::calm(seed, weights)
         }
     }
@@ -77,10 +77,10 @@ impl Config {
             seed: Some(seed),
             outcomes: OutcomeMode::Exact,
             durations: if self.long_calls { long } else { Durations::default() },
-            options: TestOptions {
+            options: BatchOptions {
                 redial_after_contact: self.redial_after_contact,
                 max_concurrent: self.max_concurrent,
-                ..TestOptions::default()
+                ..BatchOptions::default()
             },
         }
     }

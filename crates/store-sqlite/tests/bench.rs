@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use dialtone_auth::Phone;
 use dialtone_clock::{ScaledClock, Timeline, Timestamp};
-use dialtone_contract::wire::{Durations, OutcomeMode, TestOptions};
+use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode};
 use dialtone_contract::{BatchId, BatchState, EntryEvent, EntryState, OutcomeWeights, TenantId};
 use dialtone_store::{
     BatchMode, BatchSpec, BatchStore, CallPatch, Change, ClaimDue, EntryRow, NewBatch, NewEntry,
@@ -61,7 +61,7 @@ fn spec(total: u32) -> BatchSpec {
         weights: OutcomeWeights::default(),
         outcomes: OutcomeMode::Exact,
         durations: Durations::default(),
-        options: TestOptions::default(),
+        options: BatchOptions::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use dialtone_auth::Phone;
 use dialtone_clock::{ScaledClock, Timeline, Timestamp};
-use dialtone_contract::wire::{Durations, OutcomeMode, TestOptions};
+use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode};
 use dialtone_contract::{BatchId, BatchState, EntryState, OutcomeWeights, TenantId};
 use dialtone_store::{BatchMode, BatchSpec, BatchStore, ClaimDue, Idempotency, NewBatch, NewEntry};
 use dialtone_store_sqlite::{DB_FILE, SqliteStore};
@@ -37,7 +37,7 @@ fn new_batch(tenant: &TenantId, batch: &BatchId) -> NewBatch {
         weights: OutcomeWeights::default(),
         outcomes: OutcomeMode::Exact,
         durations: Durations::default(),
-        options: TestOptions::default(),
+        options: BatchOptions::default(),
     };
     NewBatch { tenant: tenant.clone(), id: batch.clone(), spec, created_at: at(0) }
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use dialtone_auth::Phone;
 use dialtone_clock::Timestamp;
-use dialtone_contract::wire::{Durations, OutcomeMode, TestOptions};
+use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode};
 use dialtone_contract::{
     BatchId, BatchState, CallState, EntryEvent, EntryKey, EntryState, Outcome, OutcomeWeights,
     PlannedOutcome, TenantId,
@@ -45,7 +45,7 @@ pub struct BatchSpec {
     /// How long simulated calls last.
     pub durations: Durations,
     /// How the batch is worked off.
-    pub options: TestOptions,
+    pub options: BatchOptions,
 }
 
 /// A batch to be created, in state `loading`.

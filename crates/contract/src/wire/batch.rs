@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use dialtone_clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{BatchId, BatchState, EntryState, JobId, Outcome, limits};
+use super::BatchOptions;
+use crate::{BatchId, BatchState, EntryState, JobId, Outcome};
 
 /// Body of `POST /batch/trigger-test-batch`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,7 +43,7 @@ pub struct TestBatchRequest {
     pub durations: Durations,
     /// How the batch is worked off.
     #[serde(default)]
-    pub options: TestOptions,
+    pub options: BatchOptions,
 }
 
 mod defaults {
@@ -96,32 +97,6 @@ impl Default for Durations {
         Self {
             completed: SpanS { min_s: 2.0, max_s: 20.0 },
             failed: SpanS { min_s: 1.0, max_s: 5.0 },
-        }
-    }
-}
-
-/// `options` of a batch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TestOptions {
-    /// Calls in flight at once.
-    pub max_concurrent: u32,
-    /// Attempts after the first.
-    pub max_retries: u32,
-    /// Whether a call that may have reached the callee is dialled again.
-    pub redial_after_contact: bool,
-    /// Free JSON, given back as it is.
-    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
-    pub metadata: serde_json::Value,
-}
-
-impl Default for TestOptions {
-    fn default() -> Self {
-        Self {
-            max_concurrent: limits::MAX_CONCURRENT_DEFAULT,
-            max_retries: limits::MAX_RETRIES_DEFAULT,
-            redial_after_contact: false,
-            metadata: serde_json::Value::Null,
         }
     }
 }

@@ -3,7 +3,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::TestOptions;
+use super::BatchOptions;
 use crate::{BatchId, BatchState, FieldError, JobId};
 
 /// Body of `POST /batch/trigger-batch-call` but for its `entries`, which are read row by
@@ -23,7 +23,7 @@ pub struct LiveBatchHead {
     pub from_number: Option<String>,
     /// How the batch is worked off.
     #[serde(default)]
-    pub options: TestOptions,
+    pub options: BatchOptions,
     /// What becomes of the batch if rows of it are bad.
     #[serde(default)]
     pub rejects: RejectsMode,

@@ -6,10 +6,9 @@ mod call;
 mod entry;
 mod heartbeat;
 mod live;
+mod options;
 
-pub use batch::{
-    BatchStatus, Durations, OutcomeMode, SpanS, TestBatchRequest, TestOptions, TriggerResponse,
-};
+pub use batch::{BatchStatus, Durations, OutcomeMode, SpanS, TestBatchRequest, TriggerResponse};
 pub use call::{
     CallStatusRequest, CallStatusResponse, ClaimRequest, ClaimResponse, EntryCompletedRequest,
     EntryCompletedResponse, HeartbeatRequest, HeartbeatResponse, HeartbeatState, ReportedStatus,
@@ -18,4 +17,7 @@ pub use entry::{AttemptView, EntryPage, EntryView};
 pub use heartbeat::{Heartbeat, WorkerDetails, WorkerHealth};
 pub use live::{
     Duplicates, LiveBatchHead, LiveEntry, LiveTriggerResponse, RejectPage, RejectsMode,
+};
+pub use options::{
+    BatchOptions, BreakerRule, CallWindow, NotATimeOfDay, RetryRule, TimeOfDay, Weekday,
 };

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use dialtone_clock::{TimeScale, Timeline};
 use dialtone_contract::OutcomeWeights;
-use dialtone_contract::wire::{BatchStatus, OutcomeMode, TestBatchRequest, TestOptions};
+use dialtone_contract::wire::{BatchOptions, BatchStatus, OutcomeMode, TestBatchRequest};
 
 use super::follow::{self, Api};
 use super::judge::{self, Asked};
@@ -50,7 +50,7 @@ pub struct Options {
 
 impl Options {
     fn asked(&self) -> Asked {
-        let attempts_max = TestOptions::default().max_retries + 1;
+        let attempts_max = BatchOptions::default().max_retries + 1;
         Asked { mix: self.mix, mode: self.mode, attempts_max }
     }
 
@@ -67,7 +67,10 @@ impl Options {
             seed: Some(seed),
             outcomes: self.mode,
             durations: Default::default(),
-            options: TestOptions { max_concurrent: self.max_concurrent, ..TestOptions::default() },
+            options: BatchOptions {
+                max_concurrent: self.max_concurrent,
+                ..BatchOptions::default()
+            },
         }
     }
 }

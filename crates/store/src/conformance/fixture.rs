@@ -2,7 +2,7 @@
 
 use dialtone_auth::Phone;
 use dialtone_clock::Timestamp;
-use dialtone_contract::wire::{Durations, OutcomeMode, TestOptions};
+use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode};
 use dialtone_contract::{
     AttemptEffect, BatchId, BatchState, CallState, EntryEvent, EntryState, Outcome, OutcomeWeights,
     PlannedOutcome, TenantId,
@@ -41,7 +41,7 @@ pub(super) fn spec(total: u32) -> BatchSpec {
         weights: OutcomeWeights { completed: total, ..OutcomeWeights::default() },
         outcomes: OutcomeMode::Exact,
         durations: Durations::default(),
-        options: TestOptions::default(),
+        options: BatchOptions::default(),
     }
 }
 

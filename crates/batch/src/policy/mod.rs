@@ -1,0 +1,5 @@
+//! What a batch's options mean, as pure functions: no I/O, no clock, no chance but the
+//! batch's seed. The dispatcher asks them; stores know nothing of them.
+
+pub mod retry;
+pub mod zone;
