@@ -71,6 +71,13 @@ pub enum Event {
         /// How it ended.
         exit: String,
     },
+    /// A process of the stack was killed on purpose.
+    ServiceKilled {
+        /// Its name.
+        name: String,
+        /// Its process id.
+        pid: u32,
+    },
     /// How far the batch is.
     Progress(Progress),
     /// A case of a matrix begins.

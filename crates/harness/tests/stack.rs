@@ -95,6 +95,74 @@ async fn a_good_stack_starts_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_killed_on_purpose_comes_back_on_its_port_and_is_no_death() {
+    let bench = Bench::new();
+    let stack = bench.start(vec![Bench::service("phoenix", "good")]).await;
+    stack.ready().await.expect("ready");
+    let member = stack.member("phoenix").expect("it is there");
+    let (pid, port) = (member.pid(), member.port());
+    let mut death = Box::pin(stack.death());
+    for _ in 0..2 {
+        let back = async {
+            member.strike(&bench.bus).await.expect("killed");
+            assert!(member.is_struck());
+            member.revive(&bench.bus).await.expect("started");
+            stack.ready_again(member).await
+        };
+        tokio::select! {
+            back = back => back.expect("ready again"),
+            failure = &mut death => panic!("taken for a death: {failure}"),
+        }
+    }
+    assert!(!member.is_struck());
+    assert_eq!(member.port(), port);
+    assert_ne!(member.pid(), pid);
+    // One that nobody asked for is a death, also of a process that came back.
+    let killed = dialtone_child::process::find(member.pid()).expect("it runs");
+    assert!(killed.signal(dialtone_child::Signal::Kill));
+    let failure = tokio::time::timeout(PATIENCE, &mut death).await.expect("told");
+    assert_eq!(failure.code, ErrorCode::ChildExited);
+    assert!(failure.message.contains("SIGKILL"), "{failure}");
+    drop(death);
+    assert_eq!(stack.stop().await.left(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn one_that_ended_by_itself_was_not_killed_on_purpose() {
+    let bench = Bench::new();
+    let stack = bench.start(vec![Bench::service("mayfly", "exits")]).await;
+    let member = stack.member("mayfly").expect("it was there");
+    stack.death().await;
+    let failure = member.strike(&bench.bus).await.expect_err("it had ended");
+    assert_eq!(failure.code, ErrorCode::ChildExited);
+    assert!(failure.message.contains("exit code 7") && !member.is_struck(), "{failure}");
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_come_back_is_a_failure() {
+    let mut bench = Bench::new();
+    bench.setting.ready_within = Duration::from_millis(1_500);
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = format!(
+        "[ -e '{0}' ] && exec sleep 60; touch '{0}'; exec '{1}' good \"$@\"",
+        folder.path().join("was here").display(),
+        built().join("examples/fake_service").display()
+    );
+    let port = Port::bind("ghost", 0).expect("a free port");
+    // What passes the listener comes after these.
+    let service = Service::new("ghost", "/bin/sh", "health", port).args(["-c", &script, "sh"]);
+    let stack = bench.start(vec![service]).await;
+    stack.ready().await.expect("ready");
+    let member = stack.member("ghost").expect("it is there");
+    member.strike(&bench.bus).await.expect("killed");
+    member.revive(&bench.bus).await.expect("started");
+    let failure = stack.ready_again(member).await.expect_err("never ready");
+    assert_eq!((failure.code, failure.exit.code()), (ErrorCode::ReadyTimeout, 3));
+    stack.stop().await;
+}
+
+#[tokio::test]
 async fn a_death_before_ready_is_told_at_once_with_its_last_lines() {
     let (failure, took) = Bench::new().failure(Bench::service("mayfly", "exits")).await;
     assert_eq!(failure.code, ErrorCode::ChildExited);

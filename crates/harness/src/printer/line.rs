@@ -41,6 +41,9 @@ pub(super) fn of(
         Event::ServiceExited { name, pid, exit } => {
             timed(style, Tone::Bad, "Exited", name, at_ms, &format!("pid {pid}, {exit}"))
         }
+        Event::ServiceKilled { name, pid } => {
+            timed(style, Tone::Warn, "Killed", name, at_ms, &format!("pid {pid}, on purpose"))
+        }
         Event::CaseStarted { name } => status(style, Tone::Bold, "Case", name),
         Event::Beat { .. } if verbosity == Verbosity::Verbose => beat(style, at_ms, event),
         Event::Note { text } => status(style, Tone::Bold, "Note", text),

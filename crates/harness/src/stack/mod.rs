@@ -1,15 +1,14 @@
 //! Services started together, waited for together, stopped together.
 
+mod member;
 mod ready;
 mod service;
 mod stop;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dialtone_child::process::{self, Process};
-use dialtone_child::{Child, Spec, Strength, Supervisor, strength};
+use dialtone_child::{Spec, Strength, Supervisor, strength};
 use dialtone_clock::{TIMELINE_ENV, Timeline};
 use dialtone_contract::ErrorCode;
 use tokio::task::JoinSet;
@@ -21,14 +20,11 @@ use crate::http::Http;
 use crate::run_dir::{RunDir, TMP};
 use crate::seed;
 
+pub use member::{Member, Struck};
 pub use ready::proc_state;
 pub use service::{Port, Service};
 pub use stop::Teardown;
 
-/// Lines of log that a death carries as evidence.
-const LAST_LINES: usize = 20;
-/// How long the log of a dead process may take to be whole.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Between TERM and KILL. Our services drain; in a test nobody needs what they still do.
 pub const GRACE: Duration = Duration::from_secs(3);
 
@@ -51,20 +47,6 @@ pub struct Stack {
     http: Http,
     bus: Bus,
     ready_within: Duration,
-}
-
-/// One process of a running stack. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// The service.
-    pub name: String,
-    /// Base URL of its HTTP surface.
-    pub url: String,
-    /// What it must show as its own.
-    nonce: String,
-    port: u16,
-    started: Instant,
-    child: Arc<Child>,
 }
 
 impl Stack {
@@ -100,8 +82,7 @@ impl Stack {
                     url: url.clone(),
                     duration_ms: millis(started.elapsed()),
                 });
-                let child = Arc::new(child);
-                Ok((place, Member { name, url, nonce, port, started, child }))
+                Ok((place, Member::new(name, url, nonce, port, child, started)))
             });
         }
         let mut members = Vec::new();
@@ -126,6 +107,11 @@ impl Stack {
         &self.members
     }
 
+    /// The process of this name.
+    pub fn member(&self, name: &str) -> Option<&Member> {
+        self.members.iter().find(|member| member.name == name)
+    }
+
     /// The client that talks to them.
     pub fn http(&self) -> &Http {
         &self.http
@@ -143,56 +129,6 @@ impl Stack {
             // A stack of nothing never dies.
             _ => std::future::pending().await,
         }
-    }
-}
-
-impl Member {
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.child.pid()
-    }
-
-    /// What it must show as its own.
-    pub fn nonce(&self) -> &str {
-        &self.nonce
-    }
-
-    /// Its port.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// The processes that it has started and that still run. Empty where the system does not tell.
-    pub fn offspring(&self) -> Vec<Process> {
-        let below = process::descendants(self.child.supervisor_pid()).into_iter();
-        below.filter(|process| process.pid != self.pid() && !process.zombie).collect()
-    }
-
-    /// The end of its log.
-    pub fn log_tail(&self, lines: usize) -> String {
-        self.child.log_tail(lines)
-    }
-
-    /// Waits for its end and tells it.
-    async fn death(&self, bus: &Bus) -> Failure {
-        let exit = self.child.wait().await;
-        let lived = self.started.elapsed();
-        let _ = tokio::time::timeout(LAST_WORDS, self.child.wait_gone()).await;
-        bus.emit(Event::ServiceExited {
-            name: self.name.clone(),
-            pid: self.pid(),
-            exit: exit.to_string(),
-        });
-        let message = format!(
-            "{} (pid {}) ended with {exit}, {} after its start",
-            self.name,
-            self.pid(),
-            crate::span::human(lived)
-        );
-        let tail = self.child.log_tail(LAST_LINES);
-        let lines: Vec<&str> = tail.lines().collect();
-        let evidence = if lines.is_empty() { vec!["(its log is empty)"] } else { lines };
-        Failure::new(ErrorCode::ChildExited, message).evidence(evidence)
     }
 }
 

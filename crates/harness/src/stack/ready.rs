@@ -76,6 +76,26 @@ impl Stack {
     }
 }
 
+impl Stack {
+    /// Waits until one service that was started again can take work.
+    ///
+    /// # Errors
+    /// If it ends, a stranger answers on its port, or it is not ready in time.
+    pub async fn ready_again(&self, member: &Member) -> Result<(), Failure> {
+        let (said, reason) = watch::channel("nothing asked yet".to_owned());
+        let ready = async {
+            tokio::select! {
+                failure = member.death(&self.bus) => Err(failure),
+                ready = member.until_ready(&self.http, &self.bus, &said) => ready,
+            }
+        };
+        match timeout_at(Instant::now() + self.ready_within, ready).await {
+            Ok(ready) => ready,
+            Err(_) => Err(too_late(self.ready_within, vec![(member, reason.borrow().clone())])),
+        }
+    }
+}
+
 impl Member {
     /// Asks until the service is ready, and keeps the last reason why it is not.
     async fn until_ready(
@@ -87,7 +107,7 @@ impl Member {
         loop {
             match self.probe(http).await {
                 Ok(None) => {
-                    let duration_ms = millis(self.started.elapsed());
+                    let duration_ms = millis(self.started().elapsed());
                     bus.emit(Event::ServiceReady { name: self.name.clone(), duration_ms });
                     return Ok(());
                 }
@@ -157,7 +177,7 @@ fn too_late(within: Duration, waiting: Vec<(&Member, String)>) -> Failure {
     let mut evidence = Vec::new();
     for (member, reason) in waiting {
         evidence.push(format!("{}: {reason}", member.name));
-        let tail = member.child.log_tail(5);
+        let tail = member.log_tail(5);
         evidence.extend(tail.lines().map(|line| format!("  {line}")));
     }
     Failure::new(ErrorCode::ReadyTimeout, message).evidence(evidence)

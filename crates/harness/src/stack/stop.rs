@@ -6,6 +6,7 @@ use dialtone_child::{Exit, census};
 use dialtone_contract::ErrorCode;
 use tokio::time::timeout;
 
+use super::member::KILL;
 use super::{GRACE, Member, Port, Stack};
 use crate::envelope::millis;
 use crate::event::Event;
@@ -121,34 +122,32 @@ enum Ended {
 impl Member {
     /// TERM, the grace, KILL; how it ended. `None` if not even its supervisor could end it.
     pub async fn stop(&self) -> Option<Exit> {
-        timeout(HELD, self.child.stop()).await.ok()
+        timeout(HELD, self.child().stop()).await.ok()
     }
 
     /// Ends it, in bounded time whatever has become of its supervisor.
     async fn end(&self) -> Ended {
-        if self.child.try_exit().is_some() {
+        if self.child().try_exit().is_some() {
             // Its end is known, but what was below it may have to be waited for.
-            let _ = timeout(HELD, self.child.stop()).await;
+            let _ = timeout(HELD, self.child().stop()).await;
             return Ended::Well;
         }
         let began = Instant::now();
-        if let Ok(exit) = timeout(HELD, self.child.stop()).await {
+        if let Ok(exit) = timeout(HELD, self.child().stop()).await {
             return ended(&self.name, exit, began.elapsed());
         }
-        let killed = self.child.sweep().await.len();
-        let _ = timeout(KILLED, self.child.wait_gone()).await;
+        let killed = self.child().sweep().await.len();
+        let _ = timeout(KILLED, self.child().wait_gone()).await;
         Ended::Badly(format!(
             "the supervisor of {} (pid {}) did not end it within {} s; {killed} processes were killed",
             self.name,
-            self.child.supervisor_pid(),
+            self.child().supervisor_pid(),
             HELD.as_secs()
         ))
     }
 }
 
 fn ended(name: &str, exit: Exit, took: Duration) -> Ended {
-    /// Number of the signal that cannot be caught.
-    const KILL: i32 = 9;
     if exit.success() {
         Ended::Well
     } else if exit.signal == Some(KILL) && took >= GRACE {
