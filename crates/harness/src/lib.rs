@@ -14,6 +14,7 @@
 
 pub mod abort;
 pub mod cargo;
+pub mod drill;
 pub mod envelope;
 pub mod event;
 pub mod failure;
@@ -25,6 +26,7 @@ pub mod invariant;
 pub mod junit;
 pub mod lag;
 pub mod mix;
+mod outage;
 mod outlet;
 pub mod printer;
 pub mod prom;

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use dialtone_contract::wire::{AttemptView, EntryView};
 use dialtone_contract::{EntryState, Outcome, OutcomeWeights, PlannedOutcome};
 
+use crate::outage::Outages;
+
 /// Examples that are kept of one kind of trouble.
 const EXAMPLES: usize = 10;
 
@@ -59,6 +61,14 @@ impl Grouped {
         }
     }
 
+    /// The causes alone, the most frequent first.
+    pub fn causes(&self) -> String {
+        let mut causes: Vec<_> = self.by_cause.iter().collect();
+        causes.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+        let told = causes.iter().take(CAUSES).map(|(cause, (count, _))| format!("{count} {cause}"));
+        told.collect::<Vec<_>>().join(", ")
+    }
+
     /// A line for each cause, the most frequent first.
     pub fn told(&self) -> Vec<String> {
         let mut causes: Vec<_> = self.by_cause.iter().collect();
@@ -84,6 +94,8 @@ pub struct Line {
     pub planned: u32,
     /// Those of them that ended as planned.
     pub as_planned: u32,
+    /// Those of them that an outage cost another end.
+    pub lost: u32,
     /// Attempts that they took.
     pub attempts: u32,
 }
@@ -92,6 +104,7 @@ pub struct Line {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
     attempts_max: u32,
+    outages: Outages,
     /// Entries seen.
     pub entries: u32,
     /// By plan.
@@ -108,6 +121,16 @@ pub struct Tally {
     pub dials: u32,
     /// Entries that did not end as planned.
     pub wrong: Grouped,
+    /// Entries that did not end as planned because their closing attempt met an outage.
+    pub lost: Grouped,
+    /// Those of the lost whose dial was never claimed.
+    pub lost_undialled: u32,
+    /// Attempts that were under way while a service was away.
+    pub excused: u32,
+    /// Those of them that made another attempt needed.
+    pub repeated: u32,
+    /// Those of them whose dial an agent held then.
+    pub caught_live: u32,
     /// Attempts of entries that claim, which the platform gave up.
     pub false_expiries: Grouped,
     /// Entries that have not ended, or whose state and outcome contradict each other.
@@ -125,6 +148,7 @@ impl Tally {
     pub fn new(attempts_max: u32) -> Self {
         Self {
             attempts_max,
+            outages: Outages::default(),
             entries: 0,
             plans: BTreeMap::new(),
             by_state: BTreeMap::new(),
@@ -133,12 +157,23 @@ impl Tally {
             undispatched: 0,
             dials: 0,
             wrong: Grouped::default(),
+            lost: Grouped::default(),
+            lost_undialled: 0,
+            excused: 0,
+            repeated: 0,
+            caught_live: 0,
             false_expiries: Grouped::default(),
             unsettled: Troubles::default(),
             misplaced: Troubles::default(),
             overdone: Troubles::default(),
             not_current: Troubles::default(),
         }
+    }
+
+    /// What these outages did to an attempt is nobody's fault.
+    #[must_use]
+    pub fn excusing(self, outages: Outages) -> Self {
+        Self { outages, ..self }
     }
 
     /// Takes the next entry; they come by place in the batch.
@@ -160,21 +195,51 @@ impl Tally {
         if let Some(plan) = entry.planned_outcome {
             self.add_plan(entry, plan, attempts);
         }
+        self.add_outages(entry);
         self.add_expiries(entry);
         self.add_invariants(entry, attempts);
     }
 
     fn add_plan(&mut self, entry: &EntryView, plan: PlannedOutcome, attempts: u32) {
+        let expected = plan.expected();
+        let as_planned = entry.outcome == Some(expected) && entry.state == expected.final_state();
+        let closing = entry.attempts.last();
+        let lost = closing.filter(|closing| !as_planned && self.is_lost(entry, closing));
         let line = self.plans.entry(plan).or_default();
         line.planned += 1;
         line.attempts += attempts;
-        let expected = plan.expected();
-        if entry.outcome == Some(expected) && entry.state == expected.final_state() {
-            line.as_planned += 1;
-        } else {
-            let cause =
-                format!("planned {plan}, ended {} ({})", entry.state, outcome(entry.outcome));
-            self.wrong.add(cause, entry.entry_id.as_str());
+        line.as_planned += u32::from(as_planned);
+        line.lost += u32::from(lost.is_some());
+        if as_planned {
+            return;
+        }
+        let cause = format!("planned {plan}, ended {} ({})", entry.state, outcome(entry.outcome));
+        let id = entry.entry_id.as_str();
+        match lost {
+            Some(closing) => {
+                self.lost_undialled += u32::from(plan.claims() && closing.claimed_at.is_none());
+                self.lost.add(cause, id);
+            }
+            None => self.wrong.add(cause, id),
+        }
+    }
+
+    /// Whether an outage explains how the entry ended: the platform gave its closing attempt up,
+    /// and a service was away meanwhile.
+    fn is_lost(&self, entry: &EntryView, closing: &AttemptView) -> bool {
+        let given_up =
+            |outcome: Outcome| outcome.is_timeout() || outcome == Outcome::DispatchFailed;
+        entry.outcome.is_some_and(given_up) && self.outages.excuse(closing)
+    }
+
+    fn add_outages(&mut self, entry: &EntryView) {
+        let claims = entry.planned_outcome.is_some_and(PlannedOutcome::claims);
+        let closing = entry.attempts.len().saturating_sub(1);
+        let met = entry.attempts.iter().enumerate();
+        for (at, attempt) in met.filter(|(_, attempt)| self.outages.excuse(attempt)) {
+            self.excused += 1;
+            self.repeated += u32::from(claims && at < closing);
+            self.caught_live += u32::from(attempt.claimed_at.is_some());
         }
     }
 
@@ -184,6 +249,9 @@ impl Tally {
     fn add_expiries(&mut self, entry: &EntryView) {
         let claims = entry.planned_outcome.is_some_and(PlannedOutcome::claims);
         for attempt in &entry.attempts {
+            if self.outages.excuse(attempt) {
+                continue;
+            }
             if attempt.reason.as_deref() == Some(Outcome::DispatchFailed.as_str()) {
                 let cause = "ended as dispatch_failed (its lease ran out)".to_owned();
                 self.false_expiries.add(cause, attempt.call_id.as_str());

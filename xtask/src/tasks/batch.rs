@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use dialtone_clock::TimeScale;
 use dialtone_contract::wire::OutcomeMode;
 use dialtone_contract::{ErrorCode, OutcomeWeights, limits};
+use dialtone_harness::drill::{Kill, Victim};
 use dialtone_harness::failure::Failure;
 use dialtone_harness::flow::batch::{self, Opening, Options};
 use dialtone_harness::flow::{Limits, LiveKit};
@@ -66,6 +67,11 @@ pub struct Args {
     /// [env: LIVEKIT_URL].
     #[arg(long, value_name = "URL")]
     livekit_url: Option<String>,
+    /// SIGKILL of a service when so many entries have ended, or so long after the trigger in
+    /// simulated time; it comes back on its port, and the batch must end all the same. WHO is
+    /// server, worker or livekit; may be given several times.
+    #[arg(long, value_name = "WHO@40%|WHO@90s", value_parser = kill)]
+    kill: Vec<Kill>,
     #[command(flatten)]
     common: Common,
 }
@@ -115,6 +121,10 @@ fn time_scale(text: &str) -> Result<TimeScale, String> {
     factor.ok_or_else(|| "expected `max` or a whole number from 1 to 240".to_owned())
 }
 
+fn kill(text: &str) -> Result<Kill, String> {
+    text.parse()
+}
+
 /// What the flags add up to.
 struct Wanted {
     mix: OutcomeWeights,
@@ -132,6 +142,11 @@ impl Args {
         };
         let mix = asked.mix().map_err(|text| Failure::new(ErrorCode::Usage, text))?;
         let livekit = livekit::choose(self.livekit_url.as_deref(), self.common.yes_remote)?;
+        let theirs = matches!(livekit, LiveKit::External { .. });
+        if theirs && self.kill.iter().any(|kill| kill.victim == Victim::LivekitDev) {
+            let text = "--kill livekit needs the simulated LiveKit; drop --livekit-url";
+            return Err(Failure::new(ErrorCode::Usage, text));
+        }
         let scale = match (&livekit, self.time_scale) {
             (LiveKit::Simulated, asked) => asked.unwrap_or(TimeScale::MAX),
             (LiveKit::External { .. }, None) => TimeScale::REAL,
@@ -173,6 +188,9 @@ impl Args {
         if self.max_concurrent != limits::MAX_CONCURRENT_DEFAULT {
             text += &format!(" --max-concurrent {}", self.max_concurrent);
         }
+        for kill in &self.kill {
+            text += &format!(" --kill {kill}");
+        }
         text + &format!(" --seed {seed}")
     }
 }
@@ -204,6 +222,7 @@ pub async fn run(args: &Args) -> u8 {
         scale: wanted.scale,
         max_concurrent: args.max_concurrent,
         livekit: wanted.livekit,
+        kills: args.kill.clone(),
         ready_within: common.timeout,
         binaries,
     };
@@ -238,6 +257,7 @@ mod tests {
             "--total 20 --outcomes weighted --time-scale 10 --max-concurrent 5 --seed 7",
             "--total 149 --livekit-url ws://127.0.0.1:7880 --seed 7",
             "--total 149 --livekit-url ws://127.0.0.1:7880 --time-scale 240 --seed 7",
+            "--total 149 --kill test-worker@40% --kill dialtone@90s --seed 7",
         ] {
             let args = read(line);
             let wanted = args.wanted().expect("possible");
@@ -251,6 +271,15 @@ mod tests {
         assert_eq!(scale("--livekit-url ws://127.0.0.1:7880"), Ok(TimeScale::REAL));
         assert_eq!(scale("--livekit-url ws://localhost --time-scale max"), Ok(TimeScale::MAX));
         assert_eq!(scale("--livekit-url ws://10.0.0.1:7880 --yes-remote --time-scale 2"), Err(5));
+    }
+
+    #[test]
+    fn only_a_livekit_of_the_run_can_be_killed() {
+        let with = |kill: &str| {
+            let line = format!("--livekit-url ws://127.0.0.1:7880 --kill {kill}");
+            read(&line).wanted().map(|_| ()).map_err(|failure| failure.exit.code())
+        };
+        assert_eq!((with("server@40%"), with("livekit@40%")), (Ok(()), Err(2)));
     }
 
     #[test]

@@ -2,21 +2,26 @@
 
 use std::time::{Duration, Instant};
 
-use dialtone_clock::{TimeScale, Timeline};
-use dialtone_contract::OutcomeWeights;
+use dialtone_clock::{Clock as _, ScaledClock, TimeScale, Timeline};
 use dialtone_contract::wire::{BatchOptions, BatchStatus, OutcomeMode, TestBatchRequest};
+use dialtone_contract::{OutcomeWeights, limits};
+use tokio::sync::watch;
 
 use super::follow::{self, Api};
-use super::judge::{self, Asked};
+use super::judge::{self, Asked, Jobs};
 use super::stack_of::{self, Planned, Wanted};
+use super::strike::{Moments, Standing, Strike, Striker};
 use super::verdict::{self, Done};
 use super::watch::Watch;
 use super::{Binaries, Guard, Limits, LiveKit, figures, verify};
+use crate::drill::{Kill, Victim};
 use crate::envelope::Envelope;
 use crate::event::Event;
 use crate::failure::Failure;
+use crate::outage::Outages;
 use crate::run::{Identity, Run};
 use crate::stack::{Setting, Stack};
+use crate::tally::Tally;
 
 /// The command.
 pub const COMMAND: &str = "batch:test";
@@ -42,6 +47,8 @@ pub struct Options {
     pub max_concurrent: u32,
     /// The LiveKit.
     pub livekit: LiveKit,
+    /// Services that are killed meanwhile.
+    pub kills: Vec<Kill>,
     /// How long the stack may take to be ready.
     pub ready_within: Duration,
     /// The binaries.
@@ -123,7 +130,8 @@ pub struct Opening {
 pub async fn run(run: Run, options: &Options, limits: Limits) -> Envelope {
     let guard = Guard::new(limits);
     let began = Instant::now();
-    let started = guard.watch(start(&run, options, &guard)).await;
+    let timeline = Timeline::starting_now(options.scale);
+    let started = guard.watch(start(&run, options, timeline, &guard)).await;
     let (stack, planned) = match started {
         Ok(started) => started,
         Err(failure) => {
@@ -135,7 +143,8 @@ pub async fn run(run: Run, options: &Options, limits: Limits) -> Envelope {
         }
     };
     let watch = Watch::start();
-    let play = Play { run: &run, options, guard: &guard, watch: &watch, stack: &stack };
+    let clock = ScaledClock::new(timeline);
+    let play = Play { run: &run, options, guard: &guard, watch: &watch, stack: &stack, clock };
     let played = play.through(&planned, began).await;
     let looked = match &played {
         Ok(_) => watch.last_look(&stack).await,
@@ -167,7 +176,12 @@ pub async fn run(run: Run, options: &Options, limits: Limits) -> Envelope {
     run.finish()
 }
 
-async fn start(run: &Run, options: &Options, guard: &Guard) -> Result<(Stack, Planned), Failure> {
+async fn start(
+    run: &Run,
+    options: &Options,
+    timeline: Timeline,
+    guard: &Guard,
+) -> Result<(Stack, Planned), Failure> {
     guard.step.set("starting the stack");
     let wanted = Wanted {
         binaries: &options.binaries,
@@ -180,7 +194,7 @@ async fn start(run: &Run, options: &Options, guard: &Guard) -> Result<(Stack, Pl
     let mut planned = stack_of::plan(&wanted, run.dir())?;
     let setting = Setting {
         supervise: options.binaries.supervise.clone(),
-        timeline: Timeline::starting_now(options.scale),
+        timeline,
         ready_within: options.ready_within,
     };
     let services = std::mem::take(&mut planned.services);
@@ -198,6 +212,8 @@ struct Play<'a> {
     guard: &'a Guard,
     watch: &'a Watch,
     stack: &'a Stack,
+    /// Product time, on the timeline of the stack.
+    clock: ScaledClock,
 }
 
 impl Play<'_> {
@@ -230,7 +246,7 @@ impl Play<'_> {
 
     /// Triggers the batch, follows it, reads what became of it.
     async fn work(&self, planned: &Planned) -> Result<Done, Failure> {
-        let Self { run, options, guard, watch, stack } = self;
+        let Self { run, options, guard, watch, stack, .. } = self;
         let base = planned.api.as_str();
         let api = Api { http: stack.http(), base };
         let asked = options.asked();
@@ -245,20 +261,62 @@ impl Play<'_> {
             }
         };
         run.pass("trigger", began.elapsed(), format!("batch {batch}"));
+        let begun = self.clock.now();
+        let (told, standing) = watch::channel(Standing::default());
+        let moments = Moments { clock: self.clock.clone(), begun, standing };
+        let (status, strikes) =
+            tokio::try_join!(self.follow(&api, &batch, &told), self.strike(planned, moments),)?;
+        let tally = Tally::new(asked.attempts_max).excusing(self.outages(&strikes));
+        let tally = api.entries(&batch, tally, &guard.step).await?;
+        let report = api.report(&status).await;
+        let taken = watch.jobs_taken(stack, planned.livekit_dev.as_deref()).await?;
+        let jobs = Jobs { taken, unseen: self.unseen(&strikes) };
+        figures::of_api(run, asked, &status, &tally);
+        figures::of_server(run, stack.http(), base).await;
+        Ok(Done { batch, status, tally, report, jobs })
+    }
+
+    /// Follows the batch to its end, and tells how far it is.
+    async fn follow(
+        &self,
+        api: &Api<'_>,
+        batch: &str,
+        told: &watch::Sender<Standing>,
+    ) -> Result<BatchStatus, Failure> {
+        let Self { run, options, guard, watch, .. } = self;
         let factor = options.scale.factor();
         let followed = Instant::now();
         let tell = |status: &BatchStatus, progress| {
             watch.dials(status.dials);
+            told.send_replace(Standing::from(status));
             run.simulated(followed.elapsed() * factor);
             follow::tell(run.bus(), &guard.step, progress);
         };
-        let status = api.follow(&batch, factor, tell).await?;
+        let status = api.follow(batch, factor, tell).await?;
         run.simulated(followed.elapsed() * factor);
-        let tally = api.entries(&batch, asked.attempts_max, &guard.step).await?;
-        let report = api.report(&status).await;
-        let taken = watch.jobs_taken(stack, planned.livekit_dev.as_deref()).await?;
-        figures::of_api(run, asked, &status, &tally);
-        figures::of_server(run, stack.http(), base).await;
-        Ok(Done { batch, status, tally, report, taken })
+        Ok(status)
+    }
+
+    /// Kills what shall be killed, and waits for its return.
+    async fn strike(&self, planned: &Planned, moments: Moments) -> Result<Vec<Strike>, Failure> {
+        let Self { run, options, watch, stack, .. } = self;
+        let livekit_dev = planned.livekit_dev.as_deref();
+        let striker = Striker { stack, watch, livekit_dev, bus: run.bus(), moments };
+        striker.play(&options.kills).await
+    }
+
+    fn outages(&self, strikes: &[Strike]) -> Outages {
+        let spans = strikes.iter().map(|strike| strike.outage).collect();
+        // A lease is looked for a moment after it ran out.
+        let lease = self.clock.scale().guard_span(limits::LEASE) * 3 / 2;
+        Outages::new(spans, lease)
+    }
+
+    /// Jobs that nobody counts when a worker or its LiveKit is killed: no more than are under way
+    /// at once.
+    fn unseen(&self, strikes: &[Strike]) -> u32 {
+        let forgotten = |strike: &&Strike| strike.outage.victim != Victim::Dialtone;
+        let strikes = strikes.iter().filter(forgotten).count();
+        u32::try_from(strikes).unwrap_or(u32::MAX).saturating_mul(self.options.max_concurrent)
     }
 }

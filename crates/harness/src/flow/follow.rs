@@ -117,10 +117,9 @@ impl Api<'_> {
     pub async fn entries(
         &self,
         batch: &str,
-        attempts_max: u32,
+        mut tally: Tally,
         step: &Step,
     ) -> Result<Tally, Failure> {
-        let mut tally = Tally::new(attempts_max);
         let mut cursor = None::<String>;
         loop {
             step.set(format!("reading entry {} of {batch}", tally.entries + 1));

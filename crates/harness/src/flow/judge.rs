@@ -51,6 +51,11 @@ impl Band {
         Self { low: whole((mean - half).ceil()), high: whole((mean + half).floor()) }
     }
 
+    /// With up to so many less or more.
+    fn widened(self, less: u32, more: u32) -> Self {
+        Self { low: self.low.saturating_sub(less.into()), high: self.high + u64::from(more) }
+    }
+
     fn holds(self, n: u32) -> bool {
         (self.low..=self.high).contains(&u64::from(n))
     }
@@ -121,6 +126,29 @@ impl Asked {
     }
 }
 
+impl Asked {
+    /// What the counts must be where outages may have cost what `tally` excuses: never more than
+    /// the calls that were under way while a service was away. A lost dial ends an entry otherwise,
+    /// any other lost attempt is made again.
+    fn expected_of(self, tally: &Tally) -> Expected {
+        let expected = self.expected();
+        match self.mode {
+            OutcomeMode::Exact => {
+                Expected { attempts: expected.attempts.widened(0, tally.repeated), ..expected }
+            }
+            OutcomeMode::Weighted => {
+                let excused = tally.excused;
+                Expected {
+                    completed: expected.completed.widened(excused, 0),
+                    failed: expected.failed.widened(excused, 0),
+                    unclaimed: expected.unclaimed.widened(0, excused),
+                    attempts: expected.attempts.widened(excused, excused),
+                }
+            }
+        }
+    }
+}
+
 /// Whether the entries ended as planned.
 pub fn counts(asked: Asked, tally: &Tally) -> Result<String, Failure> {
     let wrong = |message: String| Failure::new(ErrorCode::WrongCounts, message);
@@ -137,9 +165,18 @@ pub fn counts(asked: Asked, tally: &Tally) -> Result<String, Failure> {
             let message = format!("{} entries did not end as planned", tally.wrong.count);
             return Err(wrong(message).evidence(tally.wrong.told()));
         }
-        return Ok(format!("{} entries ended as planned", tally.entries));
+        let lost = tally.lost.count;
+        let (as_planned, live) = (tally.entries - lost, tally.caught_live);
+        return Ok(match lost {
+            0 => format!("{as_planned} entries ended as planned"),
+            _ => format!(
+                "{as_planned} entries ended as planned, {lost} were lost to an outage ({live} calls \
+                 were live then): {}",
+                tally.lost.causes()
+            ),
+        });
     }
-    let expected = asked.expected();
+    let expected = asked.expected_of(tally);
     let off: Vec<String> = [
         (Outcome::Completed, expected.completed),
         (Outcome::Failed, expected.failed),
@@ -157,20 +194,31 @@ pub fn counts(asked: Asked, tally: &Tally) -> Result<String, Failure> {
     }
 }
 
+/// The jobs that workers took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Jobs {
+    /// Those that were counted, where the LiveKit tells.
+    pub taken: Option<u64>,
+    /// How many more there can be: what a worker took last is forgotten when it or its LiveKit is
+    /// killed.
+    pub unseen: u32,
+}
+
 /// Whether it took the attempts and dials that the plan takes, and whether a worker took a job for
 /// each: where nobody shall answer, counts look the same without any worker.
 pub fn attempts(
     asked: Asked,
     tally: &Tally,
     status: &BatchStatus,
-    taken: Option<u64>,
+    jobs: Jobs,
 ) -> Result<String, Failure> {
-    let expected = asked.expected();
+    let expected = asked.expected_of(tally);
     let reported = tally.ended(Outcome::Completed) + tally.ended(Outcome::Failed);
     let dials = match asked.mode {
-        OutcomeMode::Exact => asked.mix.completed + asked.mix.failed,
-        // Every dial ends in a report and every report needs a dial, whatever was drawn.
-        OutcomeMode::Weighted => reported,
+        OutcomeMode::Exact => asked.mix.completed + asked.mix.failed - tally.lost_undialled,
+        // Every dial ends in a report and every report needs a dial, whatever was drawn; the
+        // agent of a lost one never reported.
+        OutcomeMode::Weighted => reported + tally.ended(Outcome::AgentError),
     };
     let mut off = Vec::new();
     for (name, seen) in [("attempts", status.attempts), ("attempt rows", tally.attempts)] {
@@ -187,8 +235,10 @@ pub fn attempts(
         return Err(Failure::new(ErrorCode::WrongCounts, first.clone()).evidence(off));
     }
     let left = tally.attempts - tally.undispatched;
-    match taken {
-        Some(taken) if taken < u64::from(left) => Err(unserved(tally, left, taken)),
+    match jobs.taken {
+        Some(taken) if taken < u64::from(left.saturating_sub(jobs.unseen)) => {
+            Err(unserved(tally, left, taken))
+        }
         _ => Ok(format!("{} attempts, {} dials", status.attempts, status.dials)),
     }
 }
@@ -215,9 +265,9 @@ pub fn false_expiries(tally: &Tally) -> Result<String, Failure> {
 pub fn table(asked: Asked, tally: &Tally) -> Vec<TableRow> {
     let mut rows = match asked.mode {
         OutcomeMode::Exact => exact_rows(asked.mix, tally),
-        OutcomeMode::Weighted => weighted_rows(asked.expected(), tally),
+        OutcomeMode::Weighted => weighted_rows(asked.expected_of(tally), tally),
     };
-    let expected = asked.expected();
+    let expected = asked.expected_of(tally);
     rows.push(TableRow {
         name: "all".into(),
         planned: asked.mix.total().to_string(),
@@ -235,15 +285,19 @@ fn exact_rows(mix: OutcomeWeights, tally: &Tally) -> Vec<TableRow> {
         .into_iter()
         .map(|(plan, planned)| {
             let line = tally.line(plan);
-            let ended_as =
+            let mut ended_as =
                 if plan.claims() { String::new() } else { format!("failed ({})", plan.expected()) };
+            if line.lost > 0 {
+                let gap = if ended_as.is_empty() { "" } else { ", " };
+                ended_as += &format!("{gap}{} lost to an outage", line.lost);
+            }
             TableRow {
                 name: plan.to_string(),
                 planned: planned.to_string(),
                 ended: line.as_planned,
                 ended_as,
                 attempts: Some(line.attempts),
-                good: line.as_planned == planned && line.planned == planned,
+                good: line.as_planned + line.lost == planned && line.planned == planned,
             }
         })
         .collect()

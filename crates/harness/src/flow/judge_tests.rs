@@ -1,13 +1,16 @@
 //! Batches as the API would show them, good and bad.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use dialtone_clock::Timestamp;
 use dialtone_contract::wire::{AttemptView, EntryView};
 use dialtone_contract::{BatchId, BatchState, CallState, EntryKey, EntryState};
 
 use super::*;
+use crate::drill::Victim;
 use crate::invariant;
+use crate::outage::{Outage, Outages};
 
 const MIX: OutcomeWeights = OutcomeWeights { completed: 2, failed: 1, stuck: 1, dropped: 1 };
 
@@ -89,6 +92,10 @@ fn status(tally: &Tally) -> BatchStatus {
     }
 }
 
+const fn jobs(taken: Option<u64>) -> Jobs {
+    Jobs { taken, unseen: 0 }
+}
+
 /// The names of the invariants that do not hold.
 fn broken(status: &BatchStatus, tally: &Tally, report: Result<(), String>) -> Vec<String> {
     let all = invariant::check(status, tally, 3, report);
@@ -100,7 +107,7 @@ fn a_good_batch_passes_everything() {
     let tally = tally(&good());
     let status = status(&tally);
     assert_eq!(counts(EXACT, &tally), Ok("5 entries ended as planned".into()));
-    assert_eq!(attempts(EXACT, &tally, &status, Some(9)), Ok("9 attempts, 3 dials".into()));
+    assert_eq!(attempts(EXACT, &tally, &status, jobs(Some(9))), Ok("9 attempts, 3 dials".into()));
     assert!(false_expiries(&tally).is_ok());
     assert_eq!(broken(&status, &tally, Ok(())), Vec::<String>::new());
     assert!(table(EXACT, &tally).iter().all(|row| row.good));
@@ -155,7 +162,7 @@ fn a_false_expiry_costs_an_attempt_and_is_found_twice() {
     let tally = tally(&entries);
     let failure = false_expiries(&tally).expect_err("found");
     assert_eq!(failure.evidence, ["1 ended as timeout_unclaimed: call_1_1_1"]);
-    let failure = attempts(EXACT, &tally, &status(&tally), None).expect_err("found");
+    let failure = attempts(EXACT, &tally, &status(&tally), jobs(None)).expect_err("found");
     assert_eq!(failure.message, "attempts are 10, expected 9");
     assert!(counts(EXACT, &tally).is_ok(), "it ended as planned all the same");
 }
@@ -179,15 +186,15 @@ fn a_batch_that_no_worker_served_does_not_pass() {
         (tally, status)
     };
     let (full, now) = tally_of(&entries);
-    let failure = attempts(EXACT, &full, &now, Some(0)).expect_err("found");
+    let failure = attempts(EXACT, &full, &now, jobs(Some(0))).expect_err("found");
     assert_eq!((failure.code, failure.exit.code()), (ErrorCode::WorkerSilent, 3));
     assert_eq!(failure.message, "9 attempts were dispatched, but workers took 0 jobs");
-    assert!(attempts(EXACT, &full, &now, Some(8)).is_err());
-    assert!(attempts(EXACT, &full, &now, Some(12)).is_ok(), "a job may be offered again");
-    assert!(attempts(EXACT, &full, &now, None).is_ok(), "a LiveKit that does not tell");
+    assert!(attempts(EXACT, &full, &now, jobs(Some(8))).is_err());
+    assert!(attempts(EXACT, &full, &now, jobs(Some(12))).is_ok(), "a job may be offered again");
+    assert!(attempts(EXACT, &full, &now, jobs(None)).is_ok(), "a LiveKit that does not tell");
     entries[2].attempts[0].dispatched_at = None;
     let (partly, now) = tally_of(&entries);
-    assert!(attempts(EXACT, &partly, &now, Some(8)).is_ok(), "what never left needs no job");
+    assert!(attempts(EXACT, &partly, &now, jobs(Some(8))).is_ok(), "what never left needs no job");
 }
 
 #[test]
@@ -264,4 +271,77 @@ fn a_certain_weighted_batch_has_no_band() {
     let mix = OutcomeWeights { stuck: 10, ..OutcomeWeights::default() };
     let expected = Asked { mix, ..asked }.expected();
     assert_eq!((expected.unclaimed, expected.attempts), (Band::exactly(10), Band::exactly(30)));
+}
+
+/// The server was away from second 10 to 20.
+fn outages() -> Outages {
+    let at = |s| at(s).expect("a time");
+    let outage = Outage { victim: Victim::TestWorker, from: at(10), until: at(20) };
+    Outages::new(vec![outage], Duration::from_secs(15))
+}
+
+fn after_outage(entries: &[EntryView]) -> Tally {
+    let mut tally = Tally::new(3).excusing(outages());
+    entries.iter().for_each(|entry| tally.add(entry));
+    tally
+}
+
+/// The call of an agent that fell silent.
+fn silent(seq: u32, claimed: i64, ended: i64) -> EntryView {
+    let mut entry = entry(seq, PlannedOutcome::Completed);
+    entry.state = EntryState::Failed;
+    entry.outcome = Some(Outcome::AgentError);
+    let attempt = &mut entry.attempts[0];
+    (attempt.claimed_at, attempt.ended_at) = (at(claimed), at(ended));
+    attempt.state = CallState::Failed;
+    attempt.reason = Some("agent_error".into());
+    entry
+}
+
+#[test]
+fn a_call_that_was_live_in_an_outage_may_be_lost_and_no_other() {
+    let mut entries = good();
+    entries[0] = silent(1, 9, 40);
+    let tally = after_outage(&entries);
+    let told = counts(EXACT, &tally).expect("excused");
+    assert_eq!(
+        told,
+        "4 entries ended as planned, 1 were lost to an outage (1 calls were live then): \
+         1 planned completed, ended failed (agent_error)"
+    );
+    assert!(false_expiries(&tally).is_ok());
+    assert!(attempts(EXACT, &tally, &status(&tally), jobs(Some(9))).is_ok());
+    let rows = table(EXACT, &tally);
+    assert!(rows.iter().all(|row| row.good), "{rows:?}");
+    assert_eq!(rows[0].ended_as, "1 lost to an outage");
+    for (claimed, ended) in [(2, 9), (21, 40)] {
+        entries[0] = silent(1, claimed, ended);
+        let tally = after_outage(&entries);
+        assert!(counts(EXACT, &tally).is_err() && false_expiries(&tally).is_err());
+    }
+    // What an agent reported is no doing of an outage.
+    entries[0] = silent(1, 9, 40);
+    entries[0].outcome = Some(Outcome::Failed);
+    assert!(counts(EXACT, &after_outage(&entries)).is_err());
+}
+
+#[test]
+fn an_attempt_that_an_outage_cost_is_made_again_and_counts() {
+    let mut entries = good();
+    let mut lost = entries[0].attempts[0].clone();
+    (lost.claimed_at, lost.ended_at) = (None, at(15));
+    lost.reason = Some("timeout_unclaimed".into());
+    entries[0].attempts[0].attempt = 2;
+    entries[0].attempts.insert(0, lost);
+    let tally = after_outage(&entries);
+    assert!(false_expiries(&tally).is_ok() && counts(EXACT, &tally).is_ok());
+    let now = status(&tally);
+    assert_eq!(attempts(EXACT, &tally, &now, jobs(None)), Ok("10 attempts, 3 dials".into()));
+    let without_count = Jobs { taken: Some(8), unseen: 1 };
+    assert!(attempts(EXACT, &tally, &now, without_count).is_err(), "two jobs are missing");
+    let enough = Jobs { taken: Some(8), unseen: 2 };
+    assert!(attempts(EXACT, &tally, &now, enough).is_ok());
+    entries[0].attempts[0].ended_at = at(9);
+    let tally = after_outage(&entries);
+    assert!(attempts(EXACT, &tally, &now, jobs(None)).is_err(), "it was over before");
 }

@@ -7,6 +7,7 @@ mod follow;
 mod judge;
 pub mod soak;
 mod stack_of;
+mod strike;
 mod verdict;
 mod verify;
 mod watch;

@@ -7,7 +7,7 @@ use dialtone_contract::wire::BatchStatus;
 use dialtone_contract::{BatchState, ErrorCode};
 
 use super::figures;
-use super::judge::{self, Asked};
+use super::judge::{self, Asked, Jobs};
 use crate::envelope::Invariant;
 use crate::event::Event;
 use crate::failure::Failure;
@@ -26,8 +26,8 @@ pub struct Done {
     pub tally: Tally,
     /// Why its report cannot be read, if it cannot.
     pub report: Result<(), String>,
-    /// Jobs that workers took, where the LiveKit tells.
-    pub taken: Option<u64>,
+    /// The jobs that workers took.
+    pub jobs: Jobs,
 }
 
 /// Every check on a batch that has ended.
@@ -42,7 +42,7 @@ pub fn judge_all(
         .emit(Event::Table { rows: judge::table(asked, &done.tally), figures: figures::line(run) });
     let answers = [
         ("counts", judge::counts(asked, &done.tally)),
-        ("attempts", judge::attempts(asked, &done.tally, &done.status, done.taken)),
+        ("attempts", judge::attempts(asked, &done.tally, &done.status, done.jobs)),
         ("false_expiries", judge::false_expiries(&done.tally)),
     ];
     for (name, answer) in answers {

@@ -1,6 +1,7 @@
 //! Looking after a run that goes on: liveness, loop lag, registered workers.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use dialtone_contract::{ErrorCode, TEST_WORKER_NAME};
 use dialtone_serve::lag::LoopLag;
 use tokio::time::{Instant, sleep};
 
-use super::stack_of::TEST_WORKER;
+use super::stack_of::{DIALTONE, TEST_WORKER};
 use crate::abort::{Judge, Observation, Process, Worker, Workers, no_worker};
 use crate::failure::Failure;
 use crate::lag::{HARNESS, LagBook};
@@ -20,6 +21,8 @@ const POLL: Duration = Duration::from_millis(400);
 const LIST: Duration = Duration::from_secs(1);
 /// How long a worker that is ready may take to be in the list.
 const REGISTERED: Duration = Duration::from_secs(3);
+/// How long it may take to be there again: its pauses between two tries grow to 10 s.
+const REGISTERED_AGAIN: Duration = Duration::from_secs(15);
 /// Between two looks at a list that does not name it yet.
 const SOON: Duration = Duration::from_millis(50);
 
@@ -29,14 +32,17 @@ pub struct Watch {
     lag: Arc<Mutex<LagBook>>,
     dials: Arc<Mutex<u32>>,
     taken: Arc<Mutex<Taken>>,
+    /// Counts the lives of the LiveKit: one that comes back has forgotten its workers, and may
+    /// give their names again.
+    life: Arc<AtomicU32>,
     own: LoopLag,
 }
 
 impl Watch {
     /// Measures the harness's own loop from now on.
     pub fn start() -> Self {
-        let (lag, dials, taken) = Default::default();
-        Self { lag, dials, taken, own: LoopLag::start() }
+        let (lag, dials, taken, life) = Default::default();
+        Self { lag, dials, taken, life, own: LoopLag::start() }
     }
 
     /// Notes the dial claims so far.
@@ -74,6 +80,28 @@ impl Watch {
         }
     }
 
+    /// Waits until our worker is registered with a LiveKit that has come back.
+    ///
+    /// # Errors
+    /// If it is not within [`REGISTERED_AGAIN`].
+    pub async fn registered_again(
+        &self,
+        stack: &Stack,
+        livekit_dev: Option<&str>,
+    ) -> Result<(), Failure> {
+        let deadline = Instant::now() + REGISTERED_AGAIN;
+        loop {
+            let workers = self.workers(stack, livekit_dev).await.unwrap_or_default();
+            if ours(&workers).next().is_some() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(no_worker(&workers));
+            }
+            sleep(SOON).await;
+        }
+    }
+
     /// The jobs that our workers took, over all their registrations; `None` where the LiveKit
     /// does not tell. Asked once more, as jobs end between two looks.
     ///
@@ -92,6 +120,20 @@ impl Watch {
             return Err(Failure::new(ErrorCode::TargetLost, message));
         }
         Ok(Some(self.taken.lock().unwrap_or_else(PoisonError::into_inner).jobs()))
+    }
+
+    /// Looks a last time before a service is killed on purpose: what a worker took is forgotten
+    /// with its registration.
+    pub async fn before_kill(&self, stack: &Stack, livekit_dev: Option<&str>) {
+        self.workers(stack, livekit_dev).await;
+        if let Some(member) = stack.member(DIALTONE) {
+            self.ask(stack, member).await;
+        }
+    }
+
+    /// The LiveKit was killed: what it counts begins anew.
+    pub fn livekit_killed(&self) {
+        self.life.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Asks every process for its lag once more. A batch can end well although a process
@@ -128,7 +170,8 @@ impl Watch {
             let mut processes = Vec::new();
             for member in stack.members() {
                 let last = heard.entry(member.name.clone()).or_insert(began);
-                if self.ask(stack, member).await {
+                // Whoever killed it waits for its return, and not for ever.
+                if self.ask(stack, member).await || member.is_struck() {
                     *last = Instant::now();
                 }
                 processes.push(Process {
@@ -163,8 +206,9 @@ impl Watch {
     /// The registered workers, where the LiveKit tells.
     async fn workers(&self, stack: &Stack, livekit_dev: Option<&str>) -> Option<Vec<Worker>> {
         let url = format!("{}/dev/workers", livekit_dev?);
+        let life = self.life.load(Ordering::Relaxed);
         let list: Workers = stack.http().json(&url, LIST).await.ok()?;
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).note(&list.workers);
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).note(life, &list.workers);
         Some(list.workers)
     }
 }
@@ -173,14 +217,15 @@ fn ours(workers: &[Worker]) -> impl Iterator<Item = &Worker> {
     workers.iter().filter(|worker| worker.agent_name == TEST_WORKER_NAME)
 }
 
-/// The jobs that each registration of our worker took. The list forgets those that are gone.
+/// The jobs that each registration of our worker took, by life of the LiveKit and name in it.
+/// The list forgets those that are gone.
 #[derive(Clone, Debug, Default)]
-struct Taken(BTreeMap<String, u64>);
+struct Taken(BTreeMap<(u32, String), u64>);
 
 impl Taken {
-    fn note(&mut self, workers: &[Worker]) {
+    fn note(&mut self, life: u32, workers: &[Worker]) {
         for worker in ours(workers) {
-            let known = self.0.entry(worker.worker_id.clone()).or_default();
+            let known = self.0.entry((life, worker.worker_id.clone())).or_default();
             *known = worker.jobs_accepted.max(*known);
         }
     }
@@ -203,10 +248,12 @@ mod tests {
             jobs_unanswered: 0,
         };
         let mut taken = Taken::default();
-        taken.note(&[worker("AW_1", TEST_WORKER_NAME, 3), worker("AW_9", "other", 50)]);
-        taken.note(&[]);
-        taken.note(&[worker("AW_2", TEST_WORKER_NAME, 1)]);
-        taken.note(&[worker("AW_2", TEST_WORKER_NAME, 4)]);
+        taken.note(0, &[worker("AW_1", TEST_WORKER_NAME, 3), worker("AW_9", "other", 50)]);
+        taken.note(0, &[]);
+        taken.note(0, &[worker("AW_2", TEST_WORKER_NAME, 1)]);
+        taken.note(0, &[worker("AW_2", TEST_WORKER_NAME, 4)]);
         assert_eq!(taken.jobs(), 7);
+        taken.note(1, &[worker("AW_1", TEST_WORKER_NAME, 2)]);
+        assert_eq!(taken.jobs(), 9, "the same name in another life is another worker");
     }
 }
