@@ -2,4 +2,5 @@
 //! batch's seed. The dispatcher asks them; stores know nothing of them.
 
 pub mod retry;
+pub mod window;
 pub mod zone;

@@ -115,8 +115,8 @@ pub struct CallWindow {
     pub days: Vec<Weekday>,
     /// When it opens.
     pub start: TimeOfDay,
-    /// When it closes; at or before `start` it closes on the next day, so `24:00` and a
-    /// `start` of `00:00` is the whole day.
+    /// When it closes: before `start` it closes on the next day. `00:00` to `24:00` is the
+    /// whole day.
     pub end: TimeOfDay,
 }
 
