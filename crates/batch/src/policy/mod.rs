@@ -1,6 +1,8 @@
 //! What a batch's options mean, as pure functions: no I/O, no clock, no chance but the
 //! batch's seed. The dispatcher asks them; stores know nothing of them.
 
+pub mod breaker;
 pub mod retry;
+pub mod wave;
 pub mod window;
 pub mod zone;
