@@ -1,53 +1,70 @@
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use dialtone_agent_worker::{JobContext, JobFailure, JobResult};
+use dialtone_agent_worker::{JobContext, JobFailure, JobOffer, JobResult};
 use dialtone_auth::Phone;
-use dialtone_clock::TimeScale;
-use dialtone_contract::wire::{
-    CallStatusRequest, CallStatusResponse, ClaimRequest, ClaimResponse, EntryCompletedRequest,
-    EntryCompletedResponse, HeartbeatRequest, HeartbeatResponse, HeartbeatState, ReportedStatus,
-};
-use dialtone_contract::{DispatchMetadata, ErrorCode, Outcome, PlannedOutcome};
+use dialtone_clock::{TimeScale, rng_for};
+use dialtone_contract::wire::{ClaimRequest, ClaimResponse, HeartbeatState, ReportedStatus};
+use dialtone_contract::{DispatchMetadata, ErrorCode, PlannedOutcome};
 use dialtone_serve::{ClientError, HttpClient};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use rand::Rng as _;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
+use crate::api::REQUEST;
 use crate::outcome;
+use crate::script::Scripts;
 
-/// Wire time for one request to the API.
-const REQUEST: Duration = Duration::from_secs(5);
-/// Wire time in which a claim or a callback is tried again; the platform's own
-/// deadlines cover what lasts longer.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Heartbeats that the platform waits for before it gives a call up.
 const BEATS_PER_LEASE: u32 = 3;
-/// First pause between two tries; doubles.
-const PAUSE: Duration = Duration::from_millis(50);
-/// Longest pause between two tries.
-const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Simulates one call after another as their metadata asks.
 pub struct Simulator {
-    http: HttpClient,
-    scale: TimeScale,
-    callbacks: Counter,
+    pub http: HttpClient,
+    pub scale: TimeScale,
+    pub callbacks: Counter,
+    pub scripts: Scripts,
 }
 
 /// One call that is being simulated.
-struct Call<'a> {
-    simulator: &'a Simulator,
+pub struct Call<'a> {
+    pub simulator: &'a Simulator,
+    pub metadata: &'a DispatchMetadata,
+    /// Heartbeats so far.
+    pub beats: AtomicU64,
     job: &'a JobContext,
-    metadata: &'a DispatchMetadata,
+    seed: u64,
+}
+
+/// A dial claim that was won.
+pub struct Dial {
+    asked: Instant,
+    /// When the platform has given the call up.
+    over: Instant,
+    /// Between two heartbeats.
+    beat: Duration,
 }
 
 impl Simulator {
     pub fn new(http: &HttpClient, scale: TimeScale, registry: &mut Registry) -> Self {
-        let callbacks = Counter::default();
+        let (callbacks, scripts) = (Counter::default(), Scripts::default());
         registry.register("test_worker_callbacks", "Callbacks confirmed", callbacks.clone());
-        Self { http: http.with_timeout(REQUEST), scale, callbacks }
+        scripts.register(registry);
+        Self { http: http.with_timeout(REQUEST), scale, callbacks, scripts }
+    }
+
+    /// Whether the plan of an offered job is anything else than to refuse it. A job that
+    /// cannot be read is taken, and fails with the reason.
+    pub fn wants(&self, offer: JobOffer<'_>) -> bool {
+        let metadata = serde_json::from_str::<DispatchMetadata>(offer.metadata).ok();
+        let plan = metadata.and_then(|metadata| metadata.test?.outcome);
+        let wanted = plan.is_none_or(PlannedOutcome::is_accepted);
+        if !wanted {
+            tracing::info!(call.id = offer.room, job.id = offer.job_id, "refused, as planned");
+            self.scripts.refused();
+        }
+        wanted
     }
 
     pub async fn run(&self, job: JobContext) -> JobResult {
@@ -65,8 +82,14 @@ impl Simulator {
             call.id = %call_id, job.id = job.job_id, attempt = metadata.attempt, %outcome, "job"
         );
         let session = job.join().await?;
-        let call = Call { simulator: self, job: &job, metadata: &metadata };
         let lasts = self.scale.story(outcome::lasts(plan, outcome, call_id));
+        let call = Call {
+            simulator: self,
+            metadata: &metadata,
+            beats: AtomicU64::new(0),
+            job: &job,
+            seed: plan.seed,
+        };
         let result = call.simulate(outcome, lasts).await;
         session.leave().await;
         result
@@ -74,53 +97,59 @@ impl Simulator {
 }
 
 impl Call<'_> {
-    async fn simulate(&self, outcome: PlannedOutcome, lasts: Duration) -> JobResult {
-        match outcome {
-            PlannedOutcome::Completed => {
-                self.talk(lasts, ReportedStatus::Ended, Outcome::Completed).await
-            }
-            PlannedOutcome::Failed => {
-                self.talk(lasts, ReportedStatus::Failed, Outcome::Failed).await
-            }
+    async fn simulate(&self, plan: PlannedOutcome, lasts: Duration) -> JobResult {
+        match plan {
+            PlannedOutcome::Completed
+            | PlannedOutcome::Failed
+            | PlannedOutcome::LateCallback
+            | PlannedOutcome::DuplicateCallback
+            | PlannedOutcome::LostCallback => self.talk(plan, lasts).await,
             // No claim, no status, no callback: the platform has to find out by itself.
             PlannedOutcome::Stuck | PlannedOutcome::Dropped => {
                 self.unless_terminated(sleep(lasts)).await
             }
+            PlannedOutcome::CrashInCall => self.crash(lasts).await,
+            PlannedOutcome::RingsForever => self.ring().await,
+            PlannedOutcome::NeverAccepts => Err(JobFailure::new("taken against its plan")),
         }
     }
 
     /// What `future` gives, unless LiveKit ends the job first.
-    async fn unless_terminated<T>(&self, future: impl Future<Output = T>) -> Result<T, JobFailure> {
+    pub async fn unless_terminated<T>(
+        &self,
+        future: impl Future<Output = T>,
+    ) -> Result<T, JobFailure> {
         tokio::select! {
             output = future => Ok(output),
             () = self.job.cancelled.cancelled() => Err(JobFailure::new("the job was terminated")),
         }
     }
 
-    async fn talk(&self, lasts: Duration, end: ReportedStatus, outcome: Outcome) -> JobResult {
-        let talked = self.unless_terminated(self.ring_and_talk(lasts, end)).await??;
-        // From here on the platform closes the room, and so ends the job, as soon as it
-        // knows the outcome, which can be before its answer is here.
-        if talked {
-            // The callback says all that the status does and more: it is sent in any case.
-            let closed = self.status(end).await;
-            self.report(outcome, lasts).await?;
-            closed?;
-        }
-        Ok(())
+    /// A number that the seed, the call and the purpose decide.
+    pub fn chance(&self, purpose: &[u8]) -> u32 {
+        rng_for(self.seed, &[purpose, self.metadata.call_id.as_str().as_bytes()]).next_u32()
     }
 
-    /// Claims the dial and lets the call last. `false`: the call is not ours.
-    async fn ring_and_talk(
-        &self,
-        lasts: Duration,
-        end: ReportedStatus,
-    ) -> Result<bool, JobFailure> {
+    async fn talk(&self, plan: PlannedOutcome, lasts: Duration) -> JobResult {
+        let Some(dial) = self.unless_terminated(self.claim()).await?? else { return Ok(()) };
+        let answered = plan.is_answered();
+        self.unless_terminated(self.ring_and_talk(&dial, lasts, answered)).await??;
+        // From here on the platform closes the room, and so ends the job, as soon as it
+        // knows the outcome, which can be before its answer is here.
+        let end = if answered { ReportedStatus::Ended } else { ReportedStatus::Failed };
+        // The callback says all that the status does and more: it is sent in any case.
+        let closed = self.status(end).await;
+        self.report(plan, lasts).await?;
+        closed
+    }
+
+    /// Claims the dial. `None`: the call is not ours.
+    pub async fn claim(&self) -> Result<Option<Dial>, JobFailure> {
         let request = ClaimRequest { claimer: Some(self.job.job_id.clone()) };
         let asked = Instant::now();
         let claim: ClaimResponse = match self.post(&self.path("claim"), &request).await {
-            Ok(claim) => claim,
-            Err(error) => return self.not_ours(&error).map(|()| false),
+            Ok(claim) => claim.answer,
+            Err(error) => return self.not_ours(&error).map(|()| None),
         };
         let beat = Duration::from_millis(claim.heartbeat_ms.max(1));
         // An answer older than the heartbeat lease grants nothing any more.
@@ -128,7 +157,11 @@ impl Call<'_> {
             return Err(JobFailure::new("the dial claim was answered too late to ring"));
         }
         let over = asked + Duration::from_millis(claim.budget_ms);
-        let answered = end == ReportedStatus::Ended;
+        Ok(Some(Dial { asked, over, beat }))
+    }
+
+    /// Lets the call last.
+    pub async fn ring_and_talk(&self, dial: &Dial, lasts: Duration, answered: bool) -> JobResult {
         let state = if answered {
             self.status(ReportedStatus::InCall).await?;
             HeartbeatState::InCall
@@ -138,101 +171,36 @@ impl Call<'_> {
         let talk = async {
             tokio::select! {
                 () = sleep(lasts) => true,
-                () = self.beat(beat, asked, state) => false,
+                () = self.beat(dial, state) => false,
             }
         };
         // The worker's own deadline: a call that the platform has given up is hung up.
-        let talked = timeout_at(over, talk).await.unwrap_or(false);
-        if talked {
-            Ok(true)
+        if timeout_at(dial.over, talk).await.unwrap_or(false) {
+            Ok(())
         } else {
             Err(JobFailure::new("hung up: the platform has ended the call"))
         }
     }
 
     /// Beats until the platform says to hang up, or until it must have given the call up:
-    /// no beat since `confirmed` has been answered for a whole lease.
-    async fn beat(&self, every: Duration, mut confirmed: Instant, state: HeartbeatState) {
+    /// no beat since the claim has been answered for a whole lease.
+    async fn beat(&self, dial: &Dial, state: HeartbeatState) {
+        let (every, mut confirmed) = (dial.beat, dial.asked);
         let mut next = Instant::now() + every;
-        for seq in 1.. {
+        loop {
             let lapses = confirmed + every * BEATS_PER_LEASE;
             if timeout_at(lapses, sleep_until(next)).await.is_err() {
                 return;
             }
             let sent_at = Instant::now();
             next += every;
-            let request = HeartbeatRequest { seq, state };
-            let path = self.path("heartbeat");
-            match timeout_at(lapses, self.once::<_, HeartbeatResponse>(&path, &request)).await {
-                Err(_) => return,
-                Ok(Ok(answer)) if !answer.go_on => return,
-                Ok(Ok(_)) => confirmed = sent_at,
+            match timeout_at(lapses, self.beat_once(state)).await {
+                Err(_) | Ok(Ok(false)) => return,
+                Ok(Ok(true)) => confirmed = sent_at,
                 // A beat that is lost is replaced by the next one.
                 Ok(Err(_)) => {}
             }
         }
-    }
-
-    async fn status(&self, status: ReportedStatus) -> Result<(), JobFailure> {
-        let request = CallStatusRequest { status, reason: None };
-        match self.post::<_, CallStatusResponse>(&self.path("status"), &request).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.failed(&error)),
-        }
-    }
-
-    async fn report(&self, status: Outcome, lasted: Duration) -> JobResult {
-        let lasted = self.simulator.scale.product(lasted).as_millis();
-        let request = EntryCompletedRequest {
-            call_id: self.metadata.call_id.clone(),
-            entry_id: self.metadata.entry_id.clone(),
-            attempt: self.metadata.attempt,
-            status,
-            duration_ms: u64::try_from(lasted).ok(),
-            reason: None,
-        };
-        match self.post::<_, EntryCompletedResponse>("/batch/entry-completed", &request).await {
-            Ok(_) => {
-                self.simulator.callbacks.inc();
-                Ok(())
-            }
-            Err(error) => Err(self.failed(&error)),
-        }
-    }
-
-    fn path(&self, verb: &str) -> String {
-        format!("/batch/calls/{}/{verb}", self.metadata.call_id)
-    }
-
-    /// Posts, again and again while the API does not answer; an answer is final.
-    async fn post<B: Serialize, T: DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &B,
-    ) -> Result<T, ClientError> {
-        let until = Instant::now() + PATIENCE;
-        let mut pause = PAUSE;
-        loop {
-            let error = match self.once(path, body).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            let answered = error.status().is_some_and(|status| !status.is_server_error());
-            if answered || Instant::now() + pause > until {
-                return Err(error);
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
-    }
-
-    async fn once<B: Serialize, T: DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &B,
-    ) -> Result<T, ClientError> {
-        let url = format!("{}{path}", self.metadata.api_url.trim_end_matches('/'));
-        self.simulator.http.post_json(&url, Some(&self.metadata.capability), body).await
     }
 
     /// A claim that was lost to another agent, or came too late, is no failure of ours.
@@ -244,10 +212,5 @@ impl Call<'_> {
             }
             _ => Err(self.failed(error)),
         }
-    }
-
-    fn failed(&self, error: &ClientError) -> JobFailure {
-        tracing::warn!(call.id = %self.metadata.call_id, %error, "request failed");
-        JobFailure::new(error.to_string())
     }
 }

@@ -1,8 +1,11 @@
 //! `test-worker`: a LiveKit agent worker that simulates how calls end, for test batches
 //! only. It rings nobody: numbers outside the simulated range are refused.
 
+mod api;
 mod call;
+mod lost;
 mod outcome;
+mod script;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -12,7 +15,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Parser;
 use dialtone_agent_worker::{
-    JobContext, JobHandler, JobResult, Registration, Worker, WorkerOptions,
+    JobContext, JobHandler, JobOffer, JobResult, Registration, Worker, WorkerOptions,
 };
 use dialtone_auth::env;
 use dialtone_clock::Timeline;
@@ -57,6 +60,10 @@ struct Args {
 struct Handler(Simulator);
 
 impl JobHandler for Handler {
+    fn wants(&self, offer: JobOffer<'_>) -> bool {
+        self.0.wants(offer)
+    }
+
     async fn run(&self, job: JobContext) -> JobResult {
         self.0.run(job).await
     }

@@ -24,10 +24,15 @@ pub fn choose(plan: &TestPlan, context: Option<&str>, call: &CallId) -> Option<P
 /// Story time that the attempt lasts after the agent joined.
 pub fn lasts(plan: &TestPlan, outcome: PlannedOutcome, call: &CallId) -> Duration {
     let SpanS { min_s, max_s } = match outcome {
-        PlannedOutcome::Completed => plan.durations.completed,
+        PlannedOutcome::Completed
+        | PlannedOutcome::LateCallback
+        | PlannedOutcome::DuplicateCallback
+        | PlannedOutcome::LostCallback
+        | PlannedOutcome::CrashInCall => plan.durations.completed,
         PlannedOutcome::Failed => plan.durations.failed,
         PlannedOutcome::Stuck => return STUCK,
-        PlannedOutcome::Dropped => return Duration::ZERO,
+        PlannedOutcome::Dropped | PlannedOutcome::NeverAccepts => return Duration::ZERO,
+        PlannedOutcome::RingsForever => return Duration::MAX,
     };
     let mut rng = rng_for(plan.seed, &[b"talk", call.as_str().as_bytes()]);
     let chance = f64::from(rng.next_u32()) / f64::from(u32::MAX);

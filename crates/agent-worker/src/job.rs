@@ -29,14 +29,50 @@ impl From<JoinError> for JobFailure {
     }
 }
 
+/// A job that the server offers, before anybody has taken it.
+#[derive(Clone, Copy)]
+pub struct JobOffer<'a> {
+    /// The job, `AJ_..`.
+    pub job_id: &'a str,
+    /// The dispatch that caused it, `AD_..`.
+    pub dispatch_id: &'a str,
+    /// The room.
+    pub room: &'a str,
+    /// What the dispatcher sent along. May hold secrets: never log it.
+    pub metadata: &'a str,
+}
+
+impl fmt::Debug for JobOffer<'_> {
+    /// Leaves out the metadata.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobOffer")
+            .field("job_id", &self.job_id)
+            .field("dispatch_id", &self.dispatch_id)
+            .field("room", &self.room)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What a worker does with a job.
 pub trait JobHandler: Send + Sync + 'static {
+    /// Whether this job is wanted. Asked for every offer before it is answered, while the
+    /// connection waits: answers at once. A job that is not wanted is offered to another
+    /// worker, or lost where there is none.
+    fn wants(&self, offer: JobOffer<'_>) -> bool {
+        let _ = offer;
+        true
+    }
+
     /// Runs one job to its end. Returns soon after `job.cancelled` fires; a handler
     /// that does not is aborted after `Timings::termination_grace`.
     fn run(&self, job: JobContext) -> impl Future<Output = JobResult> + Send;
 }
 
 impl<H: JobHandler> JobHandler for Arc<H> {
+    fn wants(&self, offer: JobOffer<'_>) -> bool {
+        H::wants(self, offer)
+    }
+
     fn run(&self, job: JobContext) -> impl Future<Output = JobResult> + Send {
         H::run(self, job)
     }

@@ -45,7 +45,7 @@ mod socket;
 mod worker;
 
 pub use error::{JoinError, WorkerError};
-pub use job::{JobContext, JobFailure, JobHandler, JobResult};
+pub use job::{JobContext, JobFailure, JobHandler, JobOffer, JobResult};
 pub use options::{Load, Timings, WorkerOptions};
 pub use room::{Closed, RoomSession};
 pub use worker::{Registration, Worker};

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::job::Presence;
 use crate::socket::{ConnectError, Socket, binary, connect, decode, normal_close, send};
 use crate::worker::{Drain, Life, until};
-use crate::{JobContext, JobHandler, Registration, WorkerOptions};
+use crate::{JobContext, JobHandler, JobOffer, Registration, WorkerOptions};
 
 /// The worker's token needs to outlive the upgrade only.
 const TOKEN_TTL_S: u64 = 600;
@@ -149,7 +149,9 @@ impl Session {
             Some(Ok(_)) => return Ok(()),
         };
         match decode::<proto::ServerMessage>(&bytes)?.message {
-            Some(server_message::Message::Availability(offer)) => self.offered(life, offer).await,
+            Some(server_message::Message::Availability(offer)) => {
+                self.offered(life, handler, offer).await
+            }
             Some(server_message::Message::Assignment(assignment)) => {
                 self.assigned(life, handler, assignment).await
             }
@@ -163,14 +165,21 @@ impl Session {
     }
 
     /// Answers an offer at once: the permit is taken before the answer is sent.
-    async fn offered(
+    async fn offered<H: JobHandler>(
         &mut self,
         life: &mut Life,
+        handler: &Arc<H>,
         offer: proto::AvailabilityRequest,
     ) -> Result<(), String> {
         let job = offer.job.unwrap_or_default();
         let timeout = life.options.timings.assignment_timeout;
-        let available = life.drain == Drain::No && life.jobs.accept(&job.id, timeout);
+        let wanted = handler.wants(JobOffer {
+            job_id: &job.id,
+            dispatch_id: &job.dispatch_id,
+            room: job.room.as_ref().map_or("", |room| &room.name),
+            metadata: &job.metadata,
+        });
+        let available = wanted && life.drain == Drain::No && life.jobs.accept(&job.id, timeout);
         tracing::debug!(job.id = %job.id, available, "job offered");
         let name = life.options.agent_name.clone();
         let answer = proto::AvailabilityResponse {

@@ -108,6 +108,7 @@ impl Calls {
     ) -> Result<HeartbeatResponse, CallError> {
         let (key, attempt) = parts(call_id)?;
         let answered = request.state == HeartbeatState::InCall;
+        let now = self.clock.now();
         let decide = |entry: &EntryRow, call: &CallRow| match entry.state {
             EntryState::Leased | EntryState::Dispatched if entry.attempt == attempt => {
                 Err(ErrorCode::NotClaimed)
@@ -116,6 +117,12 @@ impl Calls {
                 if answered && entry.attempt == attempt && !call.state.is_closed() =>
             {
                 Ok(Decision::Change(Happening::Answered))
+            }
+            // The dispatcher may be late to end what has lasted too long; no beat prolongs it.
+            EntryState::Claimed | EntryState::InCall
+                if entry.attempt == attempt && entry.cap.is_some_and(|cap| cap <= now) =>
+            {
+                Ok(Decision::Answer(Some("attempt_over")))
             }
             EntryState::Claimed | EntryState::InCall if entry.attempt == attempt => {
                 Ok(Decision::Change(Happening::Heartbeat))

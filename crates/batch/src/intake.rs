@@ -3,7 +3,7 @@ use std::sync::Arc;
 use dialtone_auth::Phone;
 use dialtone_clock::Clock;
 use dialtone_contract::wire::{OutcomeMode, SpanS, TestBatchRequest};
-use dialtone_contract::{BatchId, FieldError, OutcomeWeights, TenantId, limits};
+use dialtone_contract::{BatchId, FieldError, OutcomeWeights, TenantId, TestMix, limits};
 use dialtone_store::{
     Accepted, BatchMode, BatchSpec, Idempotency, NewBatch, NewEntry, Store, StoreError,
 };
@@ -98,7 +98,9 @@ impl Intake {
         let not_before = new.created_at;
         self.store.create_batch(new).await?;
         let plan = match spec.outcomes {
-            OutcomeMode::Exact => outcomes(spec.seed, spec.weights),
+            OutcomeMode::Exact => {
+                outcomes(spec.seed, TestMix { weights: spec.weights, faults: spec.faults })
+            }
             OutcomeMode::Weighted => Vec::new(),
         };
         let entry = |seq: u32| NewEntry {
@@ -161,6 +163,7 @@ impl Intake {
                 stuck: request.stuck_count,
                 dropped: request.dropped_count,
             },
+            faults: request.faults,
             outcomes: request.outcomes,
             durations: request.durations,
             options: options::in_force(request.options.clone(), BatchMode::Test),
@@ -182,20 +185,26 @@ fn check_counts(request: &TestBatchRequest, errors: &mut Vec<FieldError>) -> Opt
         let detail = format!("{} is not between 1 and {}", request.total, limits::ENTRIES_MAX);
         errors.push(FieldError::new("/total", "out_of_range", detail));
     }
-    let planned = [
-        ("/fail_count", request.fail_count),
-        ("/stuck_count", request.stuck_count),
-        ("/dropped_count", request.dropped_count),
+    let counts = [
+        ("/fail_count".to_owned(), request.fail_count),
+        ("/stuck_count".to_owned(), request.stuck_count),
+        ("/dropped_count".to_owned(), request.dropped_count),
     ];
+    let faults = request.faults.pairs().map(|(plan, n)| (format!("/faults/{plan}"), n));
+    // Every attempt of a weighted batch draws anew, so that no entry has a script.
+    if request.outcomes == OutcomeMode::Weighted && !request.faults.is_none() {
+        let detail = "faults are scripted where outcomes are exact only";
+        errors.push(FieldError::new("/faults", "invalid", detail));
+    }
     let mut left = Some(request.total);
-    for (pointer, n) in planned {
+    for (pointer, n) in counts.into_iter().chain(faults) {
         left = left.and_then(|left| {
             let rest = left.checked_sub(n);
             if rest.is_none() {
                 let total = request.total;
                 let detail =
                     format!("{n} is more than the {left} of {total} entries that are left");
-                errors.push(FieldError::new(pointer, "counts_exceed_total", detail));
+                errors.push(FieldError::new(&pointer, "counts_exceed_total", detail));
             }
             rest
         });

@@ -3,14 +3,14 @@
 
 use dialtone_auth::Phone;
 use dialtone_clock::rng_for;
-use dialtone_contract::{OutcomeWeights, PlannedOutcome};
+use dialtone_contract::{PlannedOutcome, TestMix};
 use rand::Rng as _;
 
-/// Deals the exact multiset of `weights` to the entries, in an order that only the
+/// Deals the exact multiset of `mix` to the entries, in an order that only the
 /// seed decides (Fisher-Yates).
-pub fn outcomes(seed: u64, weights: OutcomeWeights) -> Vec<PlannedOutcome> {
+pub fn outcomes(seed: u64, mix: TestMix) -> Vec<PlannedOutcome> {
     let repeat = |(outcome, n): (PlannedOutcome, u32)| std::iter::repeat_n(outcome, n as usize);
-    let mut plan: Vec<_> = weights.pairs().into_iter().flat_map(repeat).collect();
+    let mut plan: Vec<_> = mix.pairs().flat_map(repeat).collect();
     let mut rng = rng_for(seed, &[b"plan"]);
     for last in (1..plan.len()).rev() {
         // Modulo bias is below 2^-44 for a million entries.
@@ -28,19 +28,26 @@ pub fn number(seq: u32) -> Phone {
 
 #[cfg(test)]
 mod tests {
+    use dialtone_contract::{OutcomeWeights, ScriptedFaults};
+
     use super::*;
 
     #[test]
     fn the_multiset_is_exact_for_every_seed() {
         let weights = OutcomeWeights { completed: 24, failed: 100, stuck: 15, dropped: 10 };
+        let mix = TestMix {
+            weights,
+            faults: ScriptedFaults { lost_callback: 3, ..ScriptedFaults::each(2) },
+        };
         for seed in 0..200 {
-            let plan = outcomes(seed, weights);
-            for (outcome, n) in weights.pairs() {
+            let plan = outcomes(seed, mix);
+            assert_eq!(plan.len(), 162);
+            for (outcome, n) in mix.pairs() {
                 assert_eq!(plan.iter().filter(|o| **o == outcome).count(), n as usize);
             }
         }
-        assert_eq!(outcomes(7, weights), outcomes(7, weights));
-        assert_ne!(outcomes(7, weights), outcomes(8, weights));
+        assert_eq!(outcomes(7, mix), outcomes(7, mix));
+        assert_ne!(outcomes(7, mix), outcomes(8, mix));
     }
 
     #[test]

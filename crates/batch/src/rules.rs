@@ -108,7 +108,7 @@ impl Rules {
             Target::State(to) => change.to = to,
             Target::AttemptEnds(class) => {
                 let outcome = outcome.expect("every event that ends an attempt has an outcome");
-                Self::end_attempt(&mut change, spec, entry, class, outcome);
+                self.end_attempt(&mut change, spec, entry, class, outcome);
             }
         }
         change.dial = rule.attempt == AttemptEffect::Dial;
@@ -198,6 +198,7 @@ impl Rules {
     }
 
     fn end_attempt(
+        &self,
         change: &mut Transition,
         spec: &BatchSpec,
         entry: &EntryRow,
@@ -208,7 +209,15 @@ impl Rules {
         let ended = Ended { seq: entry.key.seq, attempt: entry.attempt, outcome, class };
         if let Some(wait) = retry::wait(&spec.options, spec.seed, ended) {
             change.to = EntryState::RetryWait;
-            change.not_before = Some(change.at + wait);
+            let pause = change.at + wait;
+            change.not_before = Some(match change.event {
+                // An agent whose last beat was granted just before the cap may be heard for
+                // a whole lease after it: nobody rings the callee meanwhile.
+                EntryEvent::RingingTimeout | EntryEvent::InCallTimeout => {
+                    pause.max(self.guard(change.at, limits::HEARTBEAT_LEASE))
+                }
+                _ => pause,
+            });
         } else {
             change.to = outcome.final_state();
         }

@@ -7,7 +7,8 @@ use dialtone_batch::{Happening, Rules, number};
 use dialtone_clock::{TimeScale, Timestamp};
 use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode};
 use dialtone_contract::{
-    BatchId, EntryEvent, EntryKey, EntryState, Outcome, OutcomeWeights, TenantId, limits,
+    BatchId, EntryEvent, EntryKey, EntryState, Outcome, OutcomeWeights, ScriptedFaults, TenantId,
+    limits,
 };
 use dialtone_store::{BatchMode, BatchSpec, CallRow, EntryRow, Transition};
 use proptest::prelude::*;
@@ -22,6 +23,7 @@ fn spec(max_retries: u32, redial_after_contact: bool) -> BatchSpec {
         from_number: None,
         total: 1,
         weights: OutcomeWeights::default(),
+        faults: ScriptedFaults::default(),
         outcomes: OutcomeMode::Exact,
         durations: Durations::default(),
         options: BatchOptions { max_retries, redial_after_contact, ..BatchOptions::default() },

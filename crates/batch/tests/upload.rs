@@ -237,7 +237,7 @@ fn a_bad_row_of_a_list_spoils_no_other() {
     assert_eq!(rows.len(), cases.len());
     for ((text, expected), row) in cases.iter().zip(rows) {
         let found = row.err().map_or(String::new(), |e| format!("{} {}", e.pointer, e.code));
-        assert_eq!(found, *expected, "{:.80}", text);
+        assert_eq!(found, *expected, "{text:.80}");
     }
 }
 

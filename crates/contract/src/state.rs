@@ -240,21 +240,48 @@ named_enum! {
         Stuck = "stuck",
         /// Accepts, joins, leaves at once; never claims.
         Dropped = "dropped",
+        /// As completed, but the callback comes when the platform has given it up and the
+        /// call log has completed the entry.
+        LateCallback = "late_callback",
+        /// As completed, but the callback is sent twice.
+        DuplicateCallback = "duplicate_callback",
+        /// As completed, but nobody hears the answer to the first callback; it is repeated.
+        LostCallback = "lost_callback",
+        /// Dial claim, talk, and nothing more: no status, no callback, no heartbeat.
+        CrashInCall = "crash_in_call",
+        /// Refuses the job whenever it is offered.
+        NeverAccepts = "never_accepts",
+        /// Dial claim, then signs of life from a callee who never answers.
+        RingsForever = "rings_forever",
     }
 }
 
 impl PlannedOutcome {
     /// Whether an entry with this plan is expected to reach the dial claim.
     pub const fn claims(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed)
+        !matches!(self, Self::Stuck | Self::Dropped | Self::NeverAccepts)
+    }
+
+    /// Whether a worker takes the job of an entry with this plan.
+    pub const fn is_accepted(self) -> bool {
+        !matches!(self, Self::NeverAccepts)
+    }
+
+    /// Whether the callee answers.
+    pub const fn is_answered(self) -> bool {
+        self.claims() && !matches!(self, Self::Failed | Self::RingsForever)
     }
 
     /// The outcome that an entry with this plan must end with.
     pub const fn expected(self) -> Outcome {
         match self {
-            Self::Completed => Outcome::Completed,
+            Self::Completed | Self::LateCallback | Self::DuplicateCallback | Self::LostCallback => {
+                Outcome::Completed
+            }
             Self::Failed => Outcome::Failed,
-            Self::Stuck | Self::Dropped => Outcome::TimeoutUnclaimed,
+            Self::Stuck | Self::Dropped | Self::NeverAccepts => Outcome::TimeoutUnclaimed,
+            Self::CrashInCall => Outcome::AgentError,
+            Self::RingsForever => Outcome::TimeoutRinging,
         }
     }
 }

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use dialtone_contract::wire::{AttemptView, EntryView};
-use dialtone_contract::{EntryState, Outcome, OutcomeWeights, PlannedOutcome};
+use dialtone_contract::{
+    EntryState, Outcome, OutcomeWeights, PlannedOutcome, ScriptedFaults, TestMix,
+};
 
 use crate::outage::Outages;
 
@@ -117,6 +119,8 @@ pub struct Tally {
     pub attempts: u32,
     /// Attempts that never left for LiveKit.
     pub undispatched: u32,
+    /// Attempts whose job no worker shall take.
+    pub unwanted: u32,
     /// Attempts whose dial was claimed.
     pub dials: u32,
     /// Entries that did not end as planned.
@@ -155,6 +159,7 @@ impl Tally {
             by_outcome: BTreeMap::new(),
             attempts: 0,
             undispatched: 0,
+            unwanted: 0,
             dials: 0,
             wrong: Grouped::default(),
             lost: Grouped::default(),
@@ -192,6 +197,10 @@ impl Tally {
         self.undispatched +=
             count(entry.attempts.iter().filter(|attempt| attempt.dispatched_at.is_none()));
         self.dials += count(entry.attempts.iter().filter(|attempt| attempt.claimed_at.is_some()));
+        if entry.planned_outcome.is_some_and(|plan| !plan.is_accepted()) {
+            let left = entry.attempts.iter().filter(|attempt| attempt.dispatched_at.is_some());
+            self.unwanted += count(left);
+        }
         if let Some(plan) = entry.planned_outcome {
             self.add_plan(entry, plan, attempts);
         }
@@ -243,11 +252,13 @@ impl Tally {
         }
     }
 
-    /// A deadline that passed on a call which was going to be claimed, or was. A refusal by LiveKit
-    /// has words of its own; where the outcome alone is the reason, the lease ran out before an
-    /// answer came.
+    /// A deadline that passed on a call which was going to end otherwise. A refusal by LiveKit has
+    /// words of its own; where the outcome alone is the reason, the lease ran out before an answer
+    /// came.
     fn add_expiries(&mut self, entry: &EntryView) {
-        let claims = entry.planned_outcome.is_some_and(PlannedOutcome::claims);
+        // Without a plan, whatever nobody claims may have been meant so.
+        let planned =
+            entry.planned_outcome.map_or(Outcome::TimeoutUnclaimed, PlannedOutcome::expected);
         for attempt in &entry.attempts {
             if self.outages.excuse(attempt) {
                 continue;
@@ -258,7 +269,7 @@ impl Tally {
                 continue;
             }
             let Some(how) = ended_by_platform(attempt) else { continue };
-            if claims || how != Outcome::TimeoutUnclaimed {
+            if how != planned {
                 self.false_expiries.add(format!("ended as {how}"), attempt.call_id.as_str());
             }
         }
@@ -288,14 +299,23 @@ impl Tally {
     }
 
     /// How many entries had which plan.
-    pub fn planned(&self) -> OutcomeWeights {
+    pub fn planned(&self) -> TestMix {
         let planned = |plan| self.line(plan).planned;
-        OutcomeWeights {
+        let weights = OutcomeWeights {
             completed: planned(PlannedOutcome::Completed),
             failed: planned(PlannedOutcome::Failed),
             stuck: planned(PlannedOutcome::Stuck),
             dropped: planned(PlannedOutcome::Dropped),
-        }
+        };
+        let faults = ScriptedFaults {
+            late_callback: planned(PlannedOutcome::LateCallback),
+            duplicate_callback: planned(PlannedOutcome::DuplicateCallback),
+            lost_callback: planned(PlannedOutcome::LostCallback),
+            crash_in_call: planned(PlannedOutcome::CrashInCall),
+            never_accepts: planned(PlannedOutcome::NeverAccepts),
+            rings_forever: planned(PlannedOutcome::RingsForever),
+        };
+        TestMix { weights, faults }
     }
 
     /// How many entries ended with this outcome.

@@ -32,8 +32,8 @@ pub enum Request {
 /// What the API says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Yes, or it was so already.
-    Granted,
+    /// Yes; `applied` if it was not so already.
+    Granted { applied: bool },
     /// A refusal.
     Refused(ErrorCode),
     /// The platform failed; ask again.
@@ -48,6 +48,8 @@ enum Phase {
     Talking { until: Timestamp, beat: Timestamp },
     /// In the room, doing nothing.
     Idle,
+    /// Out of the room, until it is time to say what came of the call.
+    Silent,
     /// Gone.
     Gone,
 }
@@ -67,6 +69,10 @@ pub struct Agent {
     confirmed: Timestamp,
     /// Nothing that it sends gets anywhere any more.
     cut_off: bool,
+    /// Whether it still learns what happens to the room.
+    in_room: bool,
+    /// Callbacks that were answered.
+    answers: u32,
     has_deadline: bool,
 }
 
@@ -81,10 +87,15 @@ impl Agent {
         let plan = metadata.test.as_ref().expect("simulated batches are test batches");
         let outcome = plan.outcome.expect("simulated batches have exact plans");
         let lasts = match outcome {
-            PlannedOutcome::Completed => within(plan.durations.completed, world),
+            PlannedOutcome::Completed
+            | PlannedOutcome::LateCallback
+            | PlannedOutcome::DuplicateCallback
+            | PlannedOutcome::LostCallback => within(plan.durations.completed, world),
+            PlannedOutcome::CrashInCall => within(plan.durations.completed, world) / 2,
             PlannedOutcome::Failed => within(plan.durations.failed, world),
+            PlannedOutcome::RingsForever => limits::IN_CALL,
             PlannedOutcome::Stuck => Duration::from_secs(1),
-            PlannedOutcome::Dropped => Duration::ZERO,
+            PlannedOutcome::Dropped | PlannedOutcome::NeverAccepts => Duration::ZERO,
         };
         let mut agent = Self {
             id,
@@ -96,6 +107,8 @@ impl Agent {
             dialling: false,
             confirmed: world.now(),
             cut_off: false,
+            in_room: true,
+            answers: 0,
             has_deadline: mutant != Some(Mutant::NoWorkerDeadline),
         };
         if outcome.claims() {
@@ -117,7 +130,8 @@ impl Agent {
 
     /// Whether the agent learns that this room was closed, and has to leave.
     pub fn hears_of(&self, room: &str) -> bool {
-        self.phase != Phase::Gone && !self.cut_off && self.metadata.call_id.as_str() == room
+        let listens = self.phase != Phase::Gone && self.in_room && !self.cut_off;
+        listens && self.metadata.call_id.as_str() == room
     }
 
     fn wait(&mut self, until: Timestamp, world: &World) {
@@ -173,12 +187,7 @@ impl Agent {
             }
             Phase::Asking(request, _) => self.try_once(request, world),
             Phase::Talking { .. } if now >= self.deadline() => self.leave(world, oracle),
-            Phase::Talking { until, .. } if now >= until => {
-                self.hang_up(world, oracle);
-                let completed = self.outcome == PlannedOutcome::Completed;
-                let end = if completed { ReportedStatus::Ended } else { ReportedStatus::Failed };
-                self.ask(Request::Status(end), world);
-            }
+            Phase::Talking { until, .. } if now >= until => self.end_call(world, oracle),
             Phase::Talking { until, beat } => {
                 let mut next = beat;
                 if now >= beat {
@@ -189,16 +198,48 @@ impl Agent {
                 self.wait(until.min(next).min(self.deadline()), world);
             }
             Phase::Idle => self.leave(world, oracle),
+            Phase::Silent => self.ask(Request::Completed(self.outcome.expected()), world),
             Phase::Gone => {}
         }
     }
 
-    fn shows(&self) -> HeartbeatState {
-        if self.outcome == PlannedOutcome::Completed {
-            HeartbeatState::InCall
-        } else {
-            HeartbeatState::Ringing
+    fn end_call(&mut self, world: &World, oracle: &mut Oracle) {
+        if matches!(self.outcome, PlannedOutcome::CrashInCall | PlannedOutcome::RingsForever) {
+            return self.leave(world, oracle);
         }
+        self.hang_up(world, oracle);
+        // What is left to say is said, whatever becomes of the room meanwhile.
+        self.in_room = false;
+        let answered = self.outcome.is_answered();
+        let end = if answered { ReportedStatus::Ended } else { ReportedStatus::Failed };
+        self.ask(Request::Status(end), world);
+    }
+
+    /// Says what came of the call, as its script wants.
+    fn report(&mut self, world: &World) {
+        let request = Request::Completed(self.outcome.expected());
+        match self.outcome {
+            PlannedOutcome::LateCallback => {
+                let late = world.between(Duration::from_secs(5), limits::CALLBACK_GRACE);
+                self.say_later(limits::CALLBACK_GRACE + late, world);
+            }
+            PlannedOutcome::LostCallback => {
+                self.send(request, world);
+                // The answer finds an agent that no longer waits for it.
+                self.say_later(Duration::from_secs(1), world);
+            }
+            _ => self.ask(request, world),
+        }
+    }
+
+    fn say_later(&mut self, pause: Duration, world: &World) {
+        self.stage += 1;
+        self.phase = Phase::Silent;
+        self.wait(world.now() + pause, world);
+    }
+
+    fn shows(&self) -> HeartbeatState {
+        if self.outcome.is_answered() { HeartbeatState::InCall } else { HeartbeatState::Ringing }
     }
 
     /// An answer reaches the agent.
@@ -215,22 +256,31 @@ impl Agent {
         match (self.phase, answer) {
             // Hang up: the platform has ended the attempt, or never wanted it.
             (_, Answer::Refused(_)) => self.leave(world, oracle),
-            (Phase::Talking { .. }, Answer::Granted) => {
+            (Phase::Talking { .. }, Answer::Granted { .. }) => {
                 if let Request::Heartbeat(_, sent) = request {
                     self.confirmed = self.confirmed.max(sent);
                 }
             }
             // An answer older than the heartbeat lease grants nothing any more.
-            (Phase::Asking(Request::Claim, since), Answer::Granted)
+            (Phase::Asking(Request::Claim, since), Answer::Granted { .. })
                 if world.now().since(since) >= limits::HEARTBEAT_LEASE =>
             {
                 self.leave(world, oracle);
             }
-            (Phase::Asking(asked, since), Answer::Granted) => {
+            (Phase::Asking(Request::Completed(outcome), _), Answer::Granted { applied }) => {
+                oracle.acknowledged(&self.metadata.call_id, outcome, applied);
+                self.answers += 1;
+                if self.answers == 1 && self.outcome == PlannedOutcome::DuplicateCallback {
+                    self.ask(Request::Completed(outcome), world);
+                } else {
+                    self.leave(world, oracle);
+                }
+            }
+            (Phase::Asking(asked, since), Answer::Granted { .. }) => {
                 self.go_on(asked, since, world, oracle);
             }
             // The timer of the request asks again.
-            (_, Answer::TryAgain) | (Phase::Idle | Phase::Gone, _) => {}
+            (_, Answer::TryAgain) | (Phase::Idle | Phase::Silent | Phase::Gone, _) => {}
         }
     }
 
@@ -240,7 +290,7 @@ impl Agent {
                 self.confirmed = since;
                 self.dialling = true;
                 oracle.dial(&self.metadata, &self.claimer(), world);
-                if self.outcome == PlannedOutcome::Completed {
+                if self.outcome.is_answered() {
                     return self.ask(Request::Status(ReportedStatus::InCall), world);
                 }
                 self.talk(world);
@@ -251,13 +301,9 @@ impl Agent {
             }
             Request::Status(status) => {
                 oracle.closed(&self.metadata.call_id, status);
-                self.ask(Request::Completed(self.outcome.expected()), world);
+                self.report(world);
             }
-            Request::Completed(outcome) => {
-                oracle.acknowledged(&self.metadata.call_id, outcome);
-                self.leave(world, oracle);
-            }
-            Request::Heartbeat(..) => {}
+            Request::Completed(_) | Request::Heartbeat(..) => {}
         }
     }
 

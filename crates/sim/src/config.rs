@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use dialtone_clock::rng_for;
-use dialtone_contract::OutcomeWeights;
 use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode, SpanS, TestBatchRequest};
+use dialtone_contract::{OutcomeWeights, PlannedOutcome, ScriptedFaults, TestMix};
 use rand::Rng as _;
 
 use crate::faults::Struck;
@@ -15,6 +15,8 @@ pub struct Config {
     pub seed: u64,
     /// The batch's plan.
     pub weights: OutcomeWeights,
+    /// What agents do wrong by plan.
+    pub scripted: ScriptedFaults,
     /// What goes wrong.
     pub faults: Faults,
     /// Whether calls may be longer than a heartbeat lease.
@@ -35,6 +37,7 @@ impl Config {
         Self {
             seed,
             weights,
+            scripted: ScriptedFaults::default(),
             faults: Faults::default(),
             long_calls: false,
             redial_after_contact: false,
@@ -62,7 +65,7 @@ impl Config {
     }
 
     pub(crate) fn request(&self) -> TestBatchRequest {
-        let Self { seed, weights, .. } = *self;
+        let Self { seed, weights, scripted, .. } = *self;
         let span = |min_s, max_s| SpanS { min_s, max_s };
         let long = Durations { completed: span(15.0, 150.0), failed: span(5.0, 45.0) };
         TestBatchRequest {
@@ -70,10 +73,12 @@ impl Config {
             initiated_by: 1,
             agent_id: None,
             from_number: None,
-            total: u32::try_from(weights.total()).expect("a simulated batch is small"),
+            total: u32::try_from(TestMix { weights, faults: scripted }.total())
+                .expect("a simulated batch is small"),
             fail_count: weights.failed,
             stuck_count: weights.stuck,
             dropped_count: weights.dropped,
+            faults: scripted,
             seed: Some(seed),
             outcomes: OutcomeMode::Exact,
             durations: if self.long_calls { long } else { Durations::default() },
@@ -105,8 +110,8 @@ pub struct Outcome {
     pub attempts: u32,
     /// Dial claims won.
     pub dials: u32,
-    /// Entries that ended as planned, in the order completed, failed, stuck, dropped.
-    pub as_planned: [u32; 4],
+    /// Entries that ended as planned, in the order of their plans.
+    pub as_planned: [u32; PlannedOutcome::ALL.len()],
     /// What happened, line by line, if it was to be kept.
     pub trace: Vec<String>,
 }

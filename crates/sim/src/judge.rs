@@ -80,14 +80,26 @@ impl Run {
         for (entry, calls) in entries {
             let planned = entry.planned.unwrap_or(PlannedOutcome::Completed);
             let attempts = if planned.claims() { 1 } else { 3 };
+            let answers = self.oracle.answers(&entry.key.call_id(entry.attempt));
+            // The first callback of a lost one is applied and its answer not heard.
+            let expected: &[bool] = match planned {
+                PlannedOutcome::Completed | PlannedOutcome::Failed => &[true],
+                PlannedOutcome::DuplicateCallback => &[true, false],
+                PlannedOutcome::LateCallback | PlannedOutcome::LostCallback => &[false],
+                _ => &[],
+            };
             let fits = entry.state == planned.expected().final_state()
                 && entry.state != EntryState::Cancelled
                 && entry.outcome == Some(planned.expected())
-                && calls.len() == attempts;
+                && calls.len() == attempts
+                && answers == expected;
             if !fits {
                 let (seq, state) = (entry.key.seq, entry.state);
-                let n = calls.len();
-                self.violated(format!("entry {seq}, planned {planned}, is {state} after {n}"));
+                let text = format!(
+                    "entry {seq}, planned {planned}, is {state} after {}, applied {answers:?}",
+                    calls.len()
+                );
+                self.violated(text);
             }
         }
     }

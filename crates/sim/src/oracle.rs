@@ -20,6 +20,8 @@ pub struct Oracle {
     dials: BTreeMap<CallId, u32>,
     closed: BTreeMap<CallId, ReportedStatus>,
     outcomes: BTreeMap<CallId, Outcome>,
+    /// Of each answered callback whether it was applied, in the order of the answers.
+    applied: BTreeMap<CallId, Vec<bool>>,
     pub violations: Vec<String>,
 }
 
@@ -33,6 +35,7 @@ impl Oracle {
             dials: BTreeMap::new(),
             closed: BTreeMap::new(),
             outcomes: BTreeMap::new(),
+            applied: BTreeMap::new(),
             violations: Vec::new(),
         }
     }
@@ -79,8 +82,18 @@ impl Oracle {
     }
 
     /// The platform confirmed an outcome to its agent.
-    pub fn acknowledged(&mut self, call: &CallId, outcome: Outcome) {
+    pub fn acknowledged(&mut self, call: &CallId, outcome: Outcome, applied: bool) {
         self.outcomes.insert(call.clone(), outcome);
+        let answers = self.applied.entry(call.clone()).or_default();
+        answers.push(applied);
+        if answers.iter().filter(|applied| **applied).count() > 1 {
+            self.violations.push(format!("the callback of {call} was applied twice"));
+        }
+    }
+
+    /// Of each answered callback of a call whether it was applied.
+    pub fn answers(&self, call: &CallId) -> &[bool] {
+        self.applied.get(call).map_or(&[], Vec::as_slice)
     }
 
     /// Holds the rows against what was confirmed and what was dialled.

@@ -257,6 +257,11 @@ impl Run {
     fn job(&mut self, metadata: &str) {
         let metadata: DispatchMetadata =
             serde_json::from_str(metadata).expect("the dispatcher wrote it");
+        let plan = metadata.test.as_ref().and_then(|plan| plan.outcome);
+        if plan.is_some_and(|plan| !plan.is_accepted()) {
+            // LiveKit asks nobody else, and tells nobody.
+            return self.world.note(|| format!("{} is refused", metadata.call_id));
+        }
         let agent = Agent::start(self.agents.len(), metadata, &self.world, self.config.mutant);
         self.agents.push(agent);
     }

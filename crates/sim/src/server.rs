@@ -141,11 +141,11 @@ impl Server {
     ) -> Answer {
         let (tenant, call_id) = (&self.tenant, &metadata.call_id);
         let result = match request {
-            Request::Claim => self.claims.claim(tenant, call_id, Some(claimer)).await.map(drop),
-            Request::Heartbeat(state, _) => self.heartbeat(metadata, state).await,
+            Request::Claim => self.claims.claim(tenant, call_id, Some(claimer)).await.map(|_| true),
+            Request::Heartbeat(state, _) => self.heartbeat(metadata, state).await.map(|()| true),
             Request::Status(status) => {
                 let request = CallStatusRequest { status, reason: None };
-                self.calls.status(tenant, call_id, &request).await.map(drop)
+                self.calls.status(tenant, call_id, &request).await.map(|answer| answer.applied)
             }
             Request::Completed(status) => {
                 let request = EntryCompletedRequest {
@@ -156,11 +156,11 @@ impl Server {
                     duration_ms: None,
                     reason: None,
                 };
-                self.calls.completed(tenant, &request).await.map(drop)
+                self.calls.completed(tenant, &request).await.map(|answer| answer.applied)
             }
         };
         match result {
-            Ok(()) => Answer::Granted,
+            Ok(applied) => Answer::Granted { applied },
             Err(CallError::Refused(code)) => Answer::Refused(code),
             Err(CallError::Store(_)) => Answer::TryAgain,
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dialtone_contract::OutcomeWeights;
+use dialtone_contract::{OutcomeWeights, ScriptedFaults, TestMix};
 use dialtone_sim::{Config, Fault, Outcome, Struck, run};
 
 const fn weights(completed: u32, failed: u32, stuck: u32, dropped: u32) -> OutcomeWeights {
@@ -23,7 +23,8 @@ fn scenario(weights: OutcomeWeights, attempts: u32, dials: u32) {
     for seed in 0..200 {
         let outcome = holds(Config::calm(seed, weights));
         assert_eq!((outcome.attempts, outcome.dials), (attempts, dials));
-        assert_eq!(outcome.as_planned, weights.pairs().map(|(_, n)| n));
+        let planned: Vec<_> = TestMix::from(weights).pairs().map(|(_, n)| n).collect();
+        assert_eq!(outcome.as_planned.as_slice(), planned);
     }
 }
 
@@ -45,6 +46,28 @@ fn fifteen_stuck_are_exact_for_every_seed() {
 #[test]
 fn the_default_mix_is_exact_for_every_seed() {
     scenario(DEFAULT_MIX, 199, 124);
+}
+
+/// Agents that go wrong by script: every entry still ends as planned, with the callbacks
+/// applied that its script leads to.
+#[test]
+fn scripted_faults_are_exact_for_every_seed() {
+    let mix = TestMix { weights: SWARM_MIX, faults: ScriptedFaults::each(2) };
+    for seed in 0..200 {
+        let calm = Config::calm(seed, mix.weights);
+        let outcome = holds(Config { scripted: mix.faults, long_calls: seed % 2 == 0, ..calm });
+        // Of 32 entries 8 are never claimed, three times.
+        assert_eq!((outcome.attempts, outcome.dials), (24 + 8 * 3, 24));
+        let planned: Vec<_> = mix.pairs().map(|(_, n)| n).collect();
+        assert_eq!(outcome.as_planned.as_slice(), planned);
+    }
+}
+
+#[test]
+fn invariants_hold_when_agents_go_wrong_by_script_and_by_chance() {
+    for seed in 0..500 {
+        holds(Config { scripted: ScriptedFaults::each(2), ..Config::swarm(seed, SWARM_MIX) });
+    }
 }
 
 #[test]

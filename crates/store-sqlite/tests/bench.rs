@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use dialtone_auth::Phone;
 use dialtone_clock::{ScaledClock, Timeline, Timestamp};
 use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode};
-use dialtone_contract::{BatchId, BatchState, EntryEvent, EntryState, OutcomeWeights, TenantId};
+use dialtone_contract::{
+    BatchId, BatchState, EntryEvent, EntryState, OutcomeWeights, ScriptedFaults, TenantId,
+};
 use dialtone_store::{
     BatchMode, BatchSpec, BatchStore, CallPatch, Change, ClaimDue, EntryRow, NewBatch, NewEntry,
     Transition,
@@ -59,6 +61,7 @@ fn spec(total: u32) -> BatchSpec {
         from_number: None,
         total,
         weights: OutcomeWeights::default(),
+        faults: ScriptedFaults::default(),
         outcomes: OutcomeMode::Exact,
         durations: Durations::default(),
         options: BatchOptions::default(),

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use dialtone_auth::Phone;
 use dialtone_clock::{ScaledClock, Timeline, Timestamp};
 use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode};
-use dialtone_contract::{BatchId, BatchState, EntryState, OutcomeWeights, TenantId};
+use dialtone_contract::{
+    BatchId, BatchState, EntryState, OutcomeWeights, ScriptedFaults, TenantId,
+};
 use dialtone_store::{BatchMode, BatchSpec, BatchStore, ClaimDue, Idempotency, NewBatch, NewEntry};
 use dialtone_store_sqlite::{DB_FILE, SqliteStore};
 
@@ -35,6 +37,7 @@ fn new_batch(tenant: &TenantId, batch: &BatchId) -> NewBatch {
         from_number: None,
         total: 3,
         weights: OutcomeWeights::default(),
+        faults: ScriptedFaults::default(),
         outcomes: OutcomeMode::Exact,
         durations: Durations::default(),
         options: BatchOptions::default(),

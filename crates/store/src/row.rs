@@ -5,7 +5,7 @@ use dialtone_clock::Timestamp;
 use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode};
 use dialtone_contract::{
     BatchId, BatchState, CallState, EntryEvent, EntryKey, EntryState, Outcome, OutcomeWeights,
-    PlannedOutcome, TenantId,
+    PlannedOutcome, ScriptedFaults, TenantId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,9 @@ pub struct BatchSpec {
     pub total: u32,
     /// Planned outcomes of a test batch.
     pub weights: OutcomeWeights,
+    /// What a test batch plans to go wrong beside them.
+    #[serde(default)]
+    pub faults: ScriptedFaults,
     /// Whether the plan is exact.
     pub outcomes: OutcomeMode,
     /// How long simulated calls last.

@@ -5,12 +5,12 @@ use std::time::Duration;
 use clap::ValueEnum;
 use dialtone_clock::TimeScale;
 use dialtone_contract::wire::OutcomeMode;
-use dialtone_contract::{ErrorCode, OutcomeWeights, limits};
+use dialtone_contract::{ErrorCode, TestMix, limits};
 use dialtone_harness::drill::{Kill, Victim};
 use dialtone_harness::failure::Failure;
 use dialtone_harness::flow::batch::{self, Opening, Options};
 use dialtone_harness::flow::{Limits, LiveKit};
-use dialtone_harness::mix::{self, Asked};
+use dialtone_harness::mix::{self, Asked, Share};
 
 use crate::cli::Common;
 use crate::session::Session;
@@ -43,6 +43,10 @@ pub struct Args {
     /// Calls whose agent joins and leaves at once.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     dropped_count: Option<u64>,
+    /// Of all calls, as many as this for every scripted fault: late, duplicate and lost callback,
+    /// crash in call, never accepts, rings for ever.
+    #[arg(long, value_name = "PERCENT", default_value_t, allow_negative_numbers = true, value_parser = share)]
+    faults: Share,
     /// Whether the counts are kept exactly, or every attempt draws with them as weights.
     #[arg(long, value_enum, default_value_t)]
     outcomes: Outcomes,
@@ -109,6 +113,10 @@ fn count(text: &str) -> Result<u64, String> {
     whole(text, 0, limits::ENTRIES_MAX).map(u64::from)
 }
 
+fn share(text: &str) -> Result<Share, String> {
+    Share::parse(text).ok_or_else(|| "expected a percentage from 0% to 100%, such as 1%".to_owned())
+}
+
 fn max_concurrent(text: &str) -> Result<u32, String> {
     whole(text, 1, limits::MAX_CONCURRENT_MAX)
 }
@@ -127,7 +135,7 @@ fn kill(text: &str) -> Result<Kill, String> {
 
 /// What the flags add up to.
 struct Wanted {
-    mix: OutcomeWeights,
+    mix: TestMix,
     livekit: LiveKit,
     scale: TimeScale,
 }
@@ -139,7 +147,14 @@ impl Args {
             fail: self.fail_count,
             stuck: self.stuck_count,
             dropped: self.dropped_count,
+            faults: self.faults,
         };
+        if self.outcomes == Outcomes::Weighted && !self.faults.is_none() {
+            let text = "--faults needs the outcomes to be exact";
+            return Err(Failure::new(ErrorCode::Usage, text).hint(
+                "leave out --outcomes weighted: there every attempt draws its outcome anew",
+            ));
+        }
         let mix = asked.mix().map_err(|text| Failure::new(ErrorCode::Usage, text))?;
         let livekit = livekit::choose(self.livekit_url.as_deref(), self.common.yes_remote)?;
         let theirs = matches!(livekit, LiveKit::External { .. });
@@ -169,8 +184,11 @@ impl Args {
         if self.fail_count.or(self.stuck_count).or(self.dropped_count).is_some() {
             text += &format!(
                 " --fail-count {} --stuck-count {} --dropped-count {}",
-                mix.failed, mix.stuck, mix.dropped
+                mix.weights.failed, mix.weights.stuck, mix.weights.dropped
             );
+        }
+        if !self.faults.is_none() {
+            text += &format!(" --faults {}", self.faults);
         }
         if self.outcomes == Outcomes::Weighted {
             text += " --outcomes weighted";
@@ -255,6 +273,8 @@ mod tests {
             "--total 149 --seed 7",
             "--total 20 --fail-count 5 --stuck-count 2 --dropped-count 0 --seed 7",
             "--total 20 --outcomes weighted --time-scale 10 --max-concurrent 5 --seed 7",
+            "--total 1000 --faults 0.5% --seed 7",
+            "--total 20 --fail-count 5 --stuck-count 2 --dropped-count 0 --faults 1% --seed 7",
             "--total 149 --livekit-url ws://127.0.0.1:7880 --seed 7",
             "--total 149 --livekit-url ws://127.0.0.1:7880 --time-scale 240 --seed 7",
             "--total 149 --kill test-worker@40% --kill dialtone@90s --seed 7",

@@ -4,7 +4,7 @@ use dialtone_clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::BatchOptions;
-use crate::{BatchId, BatchState, EntryState, JobId, Outcome};
+use crate::{BatchId, BatchState, EntryState, JobId, Outcome, ScriptedFaults};
 
 /// Body of `POST /batch/trigger-test-batch`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,10 @@ pub struct TestBatchRequest {
     /// Entries planned to be dropped. The rest is planned to complete.
     #[serde(default = "defaults::dropped")]
     pub dropped_count: u32,
+    /// Entries planned to go wrong in ways that the platform has to bear; they count within
+    /// `total`. Only where the counts are a plan.
+    #[serde(default, skip_serializing_if = "ScriptedFaults::is_none")]
+    pub faults: ScriptedFaults,
     /// Seed of the plan, the talk times and the backoff; drawn if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,

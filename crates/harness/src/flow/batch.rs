@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use dialtone_clock::{Clock as _, ScaledClock, TimeScale, Timeline};
 use dialtone_contract::wire::{BatchOptions, BatchStatus, OutcomeMode, TestBatchRequest};
-use dialtone_contract::{OutcomeWeights, limits};
+use dialtone_contract::{TestMix, limits};
 use tokio::sync::watch;
 
 use super::follow::{self, Api};
@@ -38,7 +38,7 @@ const USER: i64 = 1;
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How many calls shall end how.
-    pub mix: OutcomeWeights,
+    pub mix: TestMix,
     /// Whether that is kept exactly.
     pub mode: OutcomeMode,
     /// The timeline's factor.
@@ -68,9 +68,10 @@ impl Options {
             agent_id: None,
             from_number: None,
             total: u32::try_from(self.mix.total()).unwrap_or(u32::MAX),
-            fail_count: self.mix.failed,
-            stuck_count: self.mix.stuck,
-            dropped_count: self.mix.dropped,
+            fail_count: self.mix.weights.failed,
+            stuck_count: self.mix.weights.stuck,
+            dropped_count: self.mix.weights.dropped,
+            faults: self.mix.faults,
             seed: Some(seed),
             outcomes: self.mode,
             durations: Default::default(),
@@ -83,7 +84,7 @@ impl Options {
 }
 
 /// The first event of such a run: what is real, what is simulated, what will be done.
-pub fn opening(identity: &Identity, mix: OutcomeWeights, opening: &Opening) -> Event {
+pub fn opening(identity: &Identity, mix: TestMix, opening: &Opening) -> Event {
     let mut real = vec!["processes".to_owned(), "HTTP".to_owned(), "SQLite".to_owned()];
     let mut simulated = vec!["callees".to_owned()];
     match &opening.livekit {

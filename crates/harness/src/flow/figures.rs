@@ -27,7 +27,10 @@ pub fn of_api(run: &Run, asked: Asked, status: &BatchStatus, tally: &Tally) {
     run.metric("dials", f64::from(status.dials));
     run.metric("false_expiries", f64::from(tally.false_expiries.count));
     if asked.mode == OutcomeMode::Exact {
-        for plan in PlannedOutcome::ALL {
+        let faults = asked.mix.faults;
+        let usual = asked.mix.weights.pairs().len();
+        let told = if faults.is_none() { usual } else { PlannedOutcome::ALL.len() };
+        for plan in PlannedOutcome::ALL.iter().take(told) {
             run.metric(plan.as_str(), f64::from(tally.line(*plan).as_planned));
         }
         return;

@@ -1,7 +1,7 @@
 //! What a finished batch must look like. Pure: from counts to answers.
 
 use dialtone_contract::wire::{BatchStatus, OutcomeMode};
-use dialtone_contract::{ErrorCode, Outcome, OutcomeWeights, PlannedOutcome, TEST_WORKER_NAME};
+use dialtone_contract::{ErrorCode, Outcome, PlannedOutcome, TEST_WORKER_NAME, TestMix};
 
 use crate::event::TableRow;
 use crate::failure::Failure;
@@ -14,7 +14,7 @@ const SIGMAS_99: f64 = 2.576;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// The mix.
-    pub mix: OutcomeWeights,
+    pub mix: TestMix,
     /// Whether the mix is kept exactly.
     pub mode: OutcomeMode,
     /// Attempts that an entry may take.
@@ -94,22 +94,31 @@ impl Asked {
     }
 
     fn exact(self) -> Expected {
-        let OutcomeWeights { completed, failed, stuck, dropped } = self.mix;
-        let unclaimed = u64::from(stuck) + u64::from(dropped);
-        let dials = u64::from(completed) + u64::from(failed);
+        let sum = |wanted: &dyn Fn(PlannedOutcome) -> bool| -> u64 {
+            self.mix.pairs().filter(|(plan, _)| wanted(*plan)).map(|(_, n)| u64::from(n)).sum()
+        };
+        let ends = |outcome| Band::exactly(sum(&|plan| plan.expected() == outcome));
+        let unclaimed = sum(&|plan| !plan.claims());
         Expected {
-            completed: Band::exactly(completed.into()),
-            failed: Band::exactly(failed.into()),
-            unclaimed: Band::exactly(unclaimed),
-            attempts: Band::exactly(dials + unclaimed * u64::from(self.attempts_max)),
+            completed: ends(Outcome::Completed),
+            failed: ends(Outcome::Failed),
+            unclaimed: ends(Outcome::TimeoutUnclaimed),
+            attempts: Band::exactly(self.dials() + unclaimed * u64::from(self.attempts_max)),
         }
+    }
+
+    /// Dials of an exact batch.
+    fn dials(self) -> u64 {
+        let dialled = self.mix.pairs().filter(|(plan, _)| plan.claims());
+        dialled.map(|(_, n)| u64::from(n)).sum()
     }
 
     /// Every attempt draws anew, so an entry that nobody claims has further chances.
     fn weighted(self) -> Expected {
         let entries = f64::from(u32::try_from(self.mix.total()).unwrap_or(u32::MAX));
         let share = |n: u32| f64::from(n) / entries;
-        let unclaimed = share(self.mix.stuck) + share(self.mix.dropped);
+        let weights = self.mix.weights;
+        let unclaimed = share(weights.stuck) + share(weights.dropped);
         // Chance that an entry sees its attempt k+1: every one before went unclaimed.
         let reach: Vec<f64> = (0..self.attempts_max)
             .scan(1.0, |p, _| Some(std::mem::replace(p, *p * unclaimed)))
@@ -118,8 +127,8 @@ impl Asked {
         let square: f64 = reach.iter().zip(0_u32..).map(|(p, k)| f64::from(2 * k + 1) * p).sum();
         let binomial = |p: f64| Band::around(entries * p, entries * p * (1.0 - p));
         Expected {
-            completed: binomial(share(self.mix.completed) * tries),
-            failed: binomial(share(self.mix.failed) * tries),
+            completed: binomial(share(weights.completed) * tries),
+            failed: binomial(share(weights.failed) * tries),
             unclaimed: binomial(unclaimed.powi(self.attempts_max.try_into().unwrap_or(i32::MAX))),
             attempts: Band::around(entries * tries, entries * (square - tries * tries)),
         }
@@ -215,10 +224,10 @@ pub fn attempts(
     let expected = asked.expected_of(tally);
     let reported = tally.ended(Outcome::Completed) + tally.ended(Outcome::Failed);
     let dials = match asked.mode {
-        OutcomeMode::Exact => asked.mix.completed + asked.mix.failed - tally.lost_undialled,
+        OutcomeMode::Exact => asked.dials().saturating_sub(tally.lost_undialled.into()),
         // Every dial ends in a report and every report needs a dial, whatever was drawn; the
         // agent of a lost one never reported.
-        OutcomeMode::Weighted => reported + tally.ended(Outcome::AgentError),
+        OutcomeMode::Weighted => u64::from(reported + tally.ended(Outcome::AgentError)),
     };
     let mut off = Vec::new();
     for (name, seen) in [("attempts", status.attempts), ("attempt rows", tally.attempts)] {
@@ -227,14 +236,15 @@ pub fn attempts(
         }
     }
     for (name, seen) in [("dials", status.dials), ("claimed attempt rows", tally.dials)] {
-        if seen != dials {
+        if u64::from(seen) != dials {
             off.push(format!("{name} are {seen}, expected {dials}"));
         }
     }
     if let Some(first) = off.first() {
         return Err(Failure::new(ErrorCode::WrongCounts, first.clone()).evidence(off));
     }
-    let left = tally.attempts - tally.undispatched;
+    // What is refused by plan is taken by nobody.
+    let left = (tally.attempts - tally.undispatched).saturating_sub(tally.unwanted);
     match jobs.taken {
         Some(taken) if taken < u64::from(left.saturating_sub(jobs.unseen)) => {
             Err(unserved(tally, left, taken))
@@ -280,13 +290,18 @@ pub fn table(asked: Asked, tally: &Tally) -> Vec<TableRow> {
     rows
 }
 
-fn exact_rows(mix: OutcomeWeights, tally: &Tally) -> Vec<TableRow> {
-    mix.pairs()
+fn exact_rows(mix: TestMix, tally: &Tally) -> Vec<TableRow> {
+    let usual = mix.weights.pairs();
+    usual
         .into_iter()
+        .chain(mix.faults.pairs().into_iter().filter(|(_, n)| *n > 0))
         .map(|(plan, planned)| {
             let line = tally.line(plan);
-            let mut ended_as =
-                if plan.claims() { String::new() } else { format!("failed ({})", plan.expected()) };
+            let mut ended_as = match (plan, plan.expected()) {
+                (PlannedOutcome::Completed | PlannedOutcome::Failed, _) => String::new(),
+                (_, Outcome::Completed) => Outcome::Completed.to_string(),
+                (_, outcome) => format!("failed ({outcome})"),
+            };
             if line.lost > 0 {
                 let gap = if ended_as.is_empty() { "" } else { ", " };
                 ended_as += &format!("{gap}{} lost to an outage", line.lost);
@@ -322,8 +337,10 @@ fn weighted_rows(expected: Expected, tally: &Tally) -> Vec<TableRow> {
 }
 
 /// The mix in words.
-pub fn mix(mix: OutcomeWeights) -> String {
-    let parts: Vec<String> = mix.pairs().iter().map(|(plan, n)| format!("{n} {plan}")).collect();
+pub fn mix(mix: TestMix) -> String {
+    let faults = mix.faults.pairs().into_iter().filter(|(_, n)| *n > 0);
+    let pairs = mix.weights.pairs().into_iter().chain(faults);
+    let parts: Vec<String> = pairs.map(|(plan, n)| format!("{n} {plan}")).collect();
     parts.join(" + ")
 }
 

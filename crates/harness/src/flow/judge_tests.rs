@@ -5,14 +5,26 @@ use std::time::Duration;
 
 use dialtone_clock::Timestamp;
 use dialtone_contract::wire::{AttemptView, EntryView};
-use dialtone_contract::{BatchId, BatchState, CallState, EntryKey, EntryState};
+use dialtone_contract::{
+    BatchId, BatchState, CallState, EntryKey, EntryState, OutcomeWeights, ScriptedFaults,
+};
 
 use super::*;
 use crate::drill::Victim;
 use crate::invariant;
 use crate::outage::{Outage, Outages};
 
-const MIX: OutcomeWeights = OutcomeWeights { completed: 2, failed: 1, stuck: 1, dropped: 1 };
+const MIX: TestMix = TestMix {
+    weights: OutcomeWeights { completed: 2, failed: 1, stuck: 1, dropped: 1 },
+    faults: ScriptedFaults {
+        late_callback: 0,
+        duplicate_callback: 0,
+        lost_callback: 0,
+        crash_in_call: 0,
+        never_accepts: 0,
+        rings_forever: 0,
+    },
+};
 
 const EXACT: Asked = Asked { mix: MIX, mode: OutcomeMode::Exact, attempts_max: 3 };
 
@@ -27,7 +39,10 @@ fn entry(seq: u32, plan: PlannedOutcome) -> EntryView {
     let attempt = |attempt| AttemptView {
         call_id: key.call_id(attempt),
         attempt,
-        state: if plan.claims() { CallState::Ended } else { CallState::Failed },
+        state: match plan.expected() {
+            Outcome::Completed => CallState::Ended,
+            _ => CallState::Failed,
+        },
         room: key.call_id(attempt).to_string(),
         dispatch_id: Some("AD_1".into()),
         dispatched_at: at(1),
@@ -111,6 +126,42 @@ fn a_good_batch_passes_everything() {
     assert!(false_expiries(&tally).is_ok());
     assert_eq!(broken(&status, &tally, Ok(())), Vec::<String>::new());
     assert!(table(EXACT, &tally).iter().all(|row| row.good));
+}
+
+#[test]
+fn scripted_faults_are_expected_to_end_as_they_are_planned() {
+    let mix = TestMix { faults: ScriptedFaults::each(1), ..MIX };
+    let asked = Asked { mix, ..EXACT };
+    let plans = mix.pairs().flat_map(|(plan, n)| std::iter::repeat_n(plan, n as usize));
+    let mut entries: Vec<_> = plans.zip(1..).map(|(plan, seq)| entry(seq, plan)).collect();
+    let tally_of = tally(&entries);
+    let now = status(&tally_of);
+    assert_eq!(counts(asked, &tally_of), Ok("11 entries ended as planned".into()));
+    // Three that nobody claims take three attempts each; one of them is offered in vain.
+    let said = Ok("17 attempts, 8 dials".into());
+    assert_eq!(attempts(asked, &tally_of, &now, Jobs { taken: Some(14), unseen: 0 }), said);
+    assert!(attempts(asked, &tally_of, &now, Jobs { taken: Some(13), unseen: 0 }).is_err());
+    assert!(false_expiries(&tally_of).is_ok(), "what the plan wants is no false expiry");
+    assert_eq!(broken(&now, &tally_of, Ok(())), Vec::<String>::new());
+    let rows = table(asked, &tally_of);
+    let told = rows.iter().filter(|row| !row.ended_as.is_empty());
+    let told = told.map(|row| format!("{} {} {}", row.name, row.planned, row.ended_as));
+    insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"), @r"
+    stuck 1 failed (timeout_unclaimed)
+    dropped 1 failed (timeout_unclaimed)
+    late_callback 1 completed
+    duplicate_callback 1 completed
+    lost_callback 1 completed
+    crash_in_call 1 failed (agent_error)
+    never_accepts 1 failed (timeout_unclaimed)
+    rings_forever 1 failed (timeout_ringing)
+    ");
+    // An agent that was given up for dead when it only should have been late is one.
+    entries[5].attempts[0].reason = Some("agent_error".into());
+    entries[5].outcome = Some(Outcome::AgentError);
+    entries[5].state = EntryState::Failed;
+    let failure = false_expiries(&tally(&entries)).expect_err("found");
+    assert_eq!(failure.evidence, ["1 ended as agent_error: call_1_6_1"]);
 }
 
 #[test]
@@ -251,7 +302,7 @@ fn every_invariant_is_broken_by_something() {
 #[test]
 fn weighted_counts_have_bands() {
     let mix = OutcomeWeights { completed: 240, failed: 1000, stuck: 150, dropped: 100 };
-    let asked = Asked { mix, mode: OutcomeMode::Weighted, attempts_max: 3 };
+    let asked = Asked { mix: mix.into(), mode: OutcomeMode::Weighted, attempts_max: 3 };
     let expected = asked.expected();
     // 25 of 149 attempts go unclaimed, so 1.196 attempts an entry: 287 complete, 1196 fail.
     let said = [expected.completed, expected.failed, expected.unclaimed, expected.attempts];
@@ -264,12 +315,12 @@ fn weighted_counts_have_bands() {
 #[test]
 fn a_certain_weighted_batch_has_no_band() {
     let mix = OutcomeWeights { completed: 10, ..OutcomeWeights::default() };
-    let asked = Asked { mix, mode: OutcomeMode::Weighted, attempts_max: 3 };
+    let asked = Asked { mix: mix.into(), mode: OutcomeMode::Weighted, attempts_max: 3 };
     let expected = asked.expected();
     assert_eq!(expected.completed, Band::exactly(10));
     assert_eq!(expected.attempts, Band::exactly(10));
     let mix = OutcomeWeights { stuck: 10, ..OutcomeWeights::default() };
-    let expected = Asked { mix, ..asked }.expected();
+    let expected = Asked { mix: mix.into(), ..asked }.expected();
     assert_eq!((expected.unclaimed, expected.attempts), (Band::exactly(10), Band::exactly(30)));
 }
 

@@ -5,7 +5,7 @@ use dialtone_clock::Timestamp;
 use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode};
 use dialtone_contract::{
     AttemptEffect, BatchId, BatchState, CallState, EntryEvent, EntryState, Outcome, OutcomeWeights,
-    PlannedOutcome, TenantId,
+    PlannedOutcome, ScriptedFaults, TenantId,
 };
 
 use crate::{
@@ -39,6 +39,7 @@ pub(super) fn spec(total: u32) -> BatchSpec {
         from_number: Some("+15550009999".to_owned()),
         total,
         weights: OutcomeWeights { completed: total, ..OutcomeWeights::default() },
+        faults: ScriptedFaults::default(),
         outcomes: OutcomeMode::Exact,
         durations: Durations::default(),
         options: BatchOptions::default(),
