@@ -3,6 +3,8 @@
 
 pub mod breaker;
 pub mod retry;
+pub mod schedule;
+pub mod share;
 pub mod wave;
 pub mod window;
 pub mod zone;
