@@ -5,6 +5,8 @@ mod seed;
 mod serve;
 mod verify;
 
+use std::io::Write as _;
+
 use clap::{Parser, Subcommand};
 
 /// Voice-agent call platform.
@@ -23,6 +25,8 @@ enum Command {
     Verify(verify::Args),
     /// Make sure that tenant `demo`, its user 1 and its voice `demo` exist.
     DemoSeed(seed::Args),
+    /// Print the API reference: OpenAPI 3.1, as the server gives it at `/openapi.json`.
+    Openapi,
 }
 
 #[tokio::main]
@@ -32,5 +36,9 @@ async fn main() -> anyhow::Result<std::process::ExitCode> {
         Command::Serve(args) => serve::run(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::DemoSeed(args) => seed::run(args).await,
+        Command::Openapi => {
+            std::io::stdout().write_all(dialtone_api::document().as_bytes())?;
+            Ok(std::process::ExitCode::SUCCESS)
+        }
     }
 }

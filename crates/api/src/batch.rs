@@ -14,6 +14,7 @@ use dialtone_store::{BatchRow, Idempotency};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout_at};
+use utoipa::ToSchema;
 
 use crate::error::Failure;
 use crate::tenant::Tenant;
@@ -22,6 +23,22 @@ use crate::{Api, Shared, wait};
 const KEY: &str = "idempotency-key";
 const REPLAYED: &str = "idempotent-replayed";
 
+/// Take in a batch of simulated calls.
+///
+/// Answers when every entry is in the store. Repeating the request under one
+/// `Idempotency-Key` gives the first answer again.
+#[utoipa::path(
+    post, path = "/batch/trigger-test-batch", operation_id = "trigger_test_batch", tag = "batches",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Names the request over its repetitions; 1 to 255 visible characters.", min_length = 1, max_length = 255)),
+    responses((
+        status = 202, description = "The batch is in the store.", body = TriggerResponse,
+        headers(
+            ("Location" = String, description = "Where its status is."),
+            ("Idempotent-Replayed" = String, description = "`true` if this is the answer to an earlier request."),
+        )
+    )),
+    extensions(("x-problems" = json!(["idempotency_conflict"])))
+)]
 pub async fn trigger_test(
     State(api): Shared,
     Tenant(tenant): Tenant,
@@ -64,22 +81,50 @@ fn idempotency(
     Ok(Some(Idempotency { key: key.to_owned(), request_hash }))
 }
 
-#[derive(Serialize)]
+/// A tenant's batches.
+#[derive(Serialize, ToSchema)]
 pub struct BatchPage {
+    /// The newest ones, newest first.
     items: Vec<BatchStatus>,
 }
 
+/// The newest batches, newest first.
+#[utoipa::path(
+    get, path = "/batch", operation_id = "batches", tag = "batches",
+    responses((status = 200, description = "One page.", body = BatchPage))
+)]
 pub async fn list(State(api): Shared, Tenant(tenant): Tenant) -> Result<Json<BatchPage>, Failure> {
     let batches = api.store.batches(&tenant, limits::PAGE_MAX).await?;
     Ok(Json(BatchPage { items: batches.iter().map(batch_status).collect() }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct StatusQuery {
+    /// Wait for so long for a change: `20s` at most, `500ms`, or bare seconds.
+    #[param(pattern = "^(0*([0-9]|1[0-9]|20)s?|0*([0-9]{1,4}|1[0-9]{4}|20000)ms)$")]
     wait: Option<String>,
 }
 
+/// Where a batch stands; every figure is the one at `event_seq`.
+///
+/// With `wait` the answer comes as soon as the batch differs from what `If-None-Match` names
+/// (without it: from what it is now), has ended, or the wait is over.
+#[utoipa::path(
+    get, path = "/batch/batch-status/{batch_id}", operation_id = "batch_status", tag = "batches",
+    params(
+        ("batch_id" = String, Path, description = "The batch."),
+        StatusQuery,
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer."),
+    ),
+    responses(
+        (status = 200, description = "The status.", body = BatchStatus,
+            headers(("ETag" = String, description = "`event_seq`, quoted."))),
+        (status = 304, description = "The status is the one that `If-None-Match` names.",
+            headers(("ETag" = String, description = "`event_seq`, quoted."))),
+    )
+)]
 pub async fn status(
     State(api): Shared,
     Tenant(tenant): Tenant,
@@ -133,6 +178,13 @@ async fn later_status(
     }
 }
 
+/// The report of an ended batch.
+#[utoipa::path(
+    get, path = "/batch/{batch_id}/report", operation_id = "batch_report", tag = "batches",
+    params(("batch_id" = String, Path, description = "The batch.")),
+    responses((status = 200, description = "The report.", body = Object)),
+    extensions(("x-problems" = json!(["report_not_ready"])))
+)]
 pub async fn report(
     State(api): Shared,
     Tenant(tenant): Tenant,

@@ -25,6 +25,14 @@ fn refused(pointer: &str, code: &str, detail: String) -> Failure {
     Problem::invalid(vec![FieldError::new(pointer, code, detail)]).into()
 }
 
+/// Win the right to ring the callee for this attempt.
+#[utoipa::path(
+    post, path = "/batch/calls/{call_id}/claim", operation_id = "claim_dial", tag = "agents", security(("capability" = [])),
+    params(("call_id" = String, Path, description = "The call.")),
+    request_body = Option<ClaimRequest>,
+    responses((status = 200, description = "The dial is yours.", body = ClaimResponse)),
+    extensions(("x-problems" = json!(["already_claimed", "stale_attempt", "cancelled"])))
+)]
 pub async fn claim(
     State(api): Shared,
     Path(call_id): Path<String>,
@@ -41,6 +49,13 @@ pub async fn claim(
     Ok(Json(api.calls.claim(&tenant, &call_id, claimer).await?))
 }
 
+/// Say that the call is under way, and hear whether to go on.
+#[utoipa::path(
+    post, path = "/batch/calls/{call_id}/heartbeat", operation_id = "heartbeat", tag = "agents", security(("capability" = [])),
+    params(("call_id" = String, Path, description = "The call.")),
+    responses((status = 200, description = "Whether to go on.", body = HeartbeatResponse)),
+    extensions(("x-problems" = json!(["not_claimed", "stale_attempt"])))
+)]
 pub async fn heartbeat(
     State(api): Shared,
     Path(call_id): Path<String>,
@@ -52,6 +67,13 @@ pub async fn heartbeat(
     Ok(Json(api.calls.heartbeat(&tenant, &call_id, &request).await?))
 }
 
+/// Say where the call stands.
+#[utoipa::path(
+    post, path = "/batch/calls/{call_id}/status", operation_id = "call_status", tag = "agents", security(("capability" = [])),
+    params(("call_id" = String, Path, description = "The call.")),
+    responses((status = 200, description = "What it changed.", body = CallStatusResponse)),
+    extensions(("x-problems" = json!(["not_claimed", "stale_attempt"])))
+)]
 pub async fn status(
     State(api): Shared,
     Path(call_id): Path<String>,
@@ -63,6 +85,12 @@ pub async fn status(
     Ok(Json(api.calls.status(&tenant, &call_id, &request).await?))
 }
 
+/// Report the outcome of a call; idempotent.
+#[utoipa::path(
+    post, path = "/batch/entry-completed", operation_id = "entry_completed", tag = "agents", security(("capability" = [])),
+    responses((status = 200, description = "What it changed.", body = EntryCompletedResponse)),
+    extensions(("x-problems" = json!(["not_found", "not_claimed", "stale_attempt", "outcome_conflict"])))
+)]
 pub async fn completed(
     State(api): Shared,
     headers: HeaderMap,

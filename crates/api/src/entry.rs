@@ -14,15 +14,26 @@ use crate::tenant::Tenant;
 /// Entries on a page that names no limit.
 const PAGE_DEFAULT: u32 = 100;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct EntriesQuery {
+    /// Entries on the page, 100 if not given.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
+    /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Show whole phone numbers.
     #[serde(default)]
     reveal: bool,
 }
 
+/// The entries of a batch, by place in it.
+#[utoipa::path(
+    get, path = "/batch/{batch_id}/entries", operation_id = "batch_entries", tag = "batches",
+    params(("batch_id" = String, Path, description = "The batch."), EntriesQuery),
+    responses((status = 200, description = "One page.", body = EntryPage))
+)]
 pub async fn list(
     State(api): Shared,
     Tenant(tenant): Tenant,

@@ -5,18 +5,22 @@ mod batch;
 mod call;
 mod entry;
 mod error;
+mod openapi;
 mod tenant;
 mod wait;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::routing::{get, post};
+use axum::{Extension, Router};
 use dialtone_auth::Capabilities;
 use dialtone_batch::{Calls, Intake};
 use dialtone_contract::limits;
 use dialtone_serve::problem::body_limit;
 use dialtone_store::Store;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use openapi::document;
 
 /// What the handlers work with.
 pub struct Api {
@@ -32,20 +36,28 @@ pub struct Api {
 
 type Shared = axum::extract::State<Arc<Api>>;
 
-/// The routes of the batch pipeline.
+/// The routes of the batch pipeline, and `/openapi.json`, which describes them.
 pub fn routes(api: Api) -> Router {
-    let calls = Router::new()
-        .route("/batch/calls/{call_id}/claim", post(call::claim))
-        .route("/batch/calls/{call_id}/heartbeat", post(call::heartbeat))
-        .route("/batch/calls/{call_id}/status", post(call::status))
-        .route("/batch/entry-completed", post(call::completed))
+    let (routes, document) = router().split_for_parts();
+    let document = openapi::Document(openapi::finish(document).into());
+    routes.layer(Extension(document)).with_state(Arc::new(api))
+}
+
+/// Every route, with its part of the document: a handler that is not annotated cannot be
+/// added here.
+fn router() -> OpenApiRouter<Arc<Api>> {
+    let calls = OpenApiRouter::new()
+        .routes(routes!(call::claim))
+        .routes(routes!(call::heartbeat))
+        .routes(routes!(call::status))
+        .routes(routes!(call::completed))
         .layer(body_limit(limits::CALLBACK_BODY_MAX));
-    Router::new()
-        .route("/batch", get(batch::list))
-        .route("/batch/trigger-test-batch", post(batch::trigger_test))
-        .route("/batch/batch-status/{batch_id}", get(batch::status))
-        .route("/batch/{batch_id}/entries", get(entry::list))
-        .route("/batch/{batch_id}/report", get(batch::report))
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(batch::list))
+        .routes(routes!(batch::trigger_test))
+        .routes(routes!(batch::status))
+        .routes(routes!(entry::list))
+        .routes(routes!(batch::report))
+        .routes(routes!(openapi::serve))
         .merge(calls)
-        .with_state(Arc::new(api))
 }

@@ -1,4 +1,6 @@
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::ExitCode;
 
@@ -43,6 +45,16 @@ macro_rules! registry {
         }
     };
 }
+
+impl PartialSchema for ErrorCode {
+    fn schema() -> RefOr<Schema> {
+        // Those that HTTP never carries belong to the harness.
+        let carried = Self::ALL.iter().filter(|code| code.status() != 0);
+        crate::wire::spellings("What went wrong.", carried.map(|code| code.as_str()))
+    }
+}
+
+impl ToSchema for ErrorCode {}
 
 registry! {
     // Requests.
@@ -101,7 +113,7 @@ registry! {
 }
 
 /// One field that is not valid.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
     /// JSON pointer to the field (RFC 6901).
     pub pointer: String,
@@ -115,7 +127,7 @@ pub struct FieldError {
 }
 
 /// An RFC 9457 problem, as every error of every HTTP surface looks.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// `/problems/<code>`.
     #[serde(rename = "type")]

@@ -2,6 +2,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// A name that no member of an enum has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,8 +15,8 @@ pub struct UnknownName {
 
 /// An enum whose members have one spelling, on the wire and in the store.
 macro_rules! named_enum {
-    ($(#[$doc:meta])* $name:ident ($article:literal) { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$doc])*
+    ($(#[doc = $doc:literal])* $name:ident ($article:literal) { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum $name {
             $($(#[$vdoc])* #[serde(rename = $text)] $variant,)+
@@ -29,6 +31,15 @@ macro_rules! named_enum {
                 match self { $(Self::$variant => $text,)+ }
             }
         }
+
+        // The derive does not see a spelling that comes out of a macro.
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                crate::wire::spellings(concat!($($doc),*), Self::ALL.iter().map(|one| one.as_str()))
+            }
+        }
+
+        impl ToSchema for $name {}
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

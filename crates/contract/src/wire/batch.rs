@@ -2,12 +2,13 @@ use std::collections::BTreeMap;
 
 use dialtone_clock::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::BatchOptions;
 use crate::{BatchId, BatchState, EntryState, JobId, Outcome, ScriptedFaults};
 
 /// Body of `POST /batch/trigger-test-batch`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestBatchRequest {
     /// The voice; must exist.
@@ -21,6 +22,7 @@ pub struct TestBatchRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_number: Option<String>,
     /// Entries in all, 1 to 1,000,000.
+    #[schema(minimum = 1, maximum = 1_000_000)]
     #[serde(default = "defaults::total")]
     pub total: u32,
     /// Entries planned to fail.
@@ -66,7 +68,7 @@ mod defaults {
 }
 
 /// Whether a test batch's counts are kept exactly.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeMode {
     /// The exact multiset, dealt to the entries by a seeded shuffle.
@@ -77,7 +79,7 @@ pub enum OutcomeMode {
 }
 
 /// How long simulated calls last, in story time.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Durations {
     /// Talk time of a completed call.
@@ -87,7 +89,7 @@ pub struct Durations {
 }
 
 /// From and to, in seconds of story time.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SpanS {
     /// Shortest.
@@ -106,7 +108,7 @@ impl Default for Durations {
 }
 
 /// Answer to a trigger (202).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TriggerResponse {
     /// The batch.
     pub batch_id: BatchId,
@@ -118,7 +120,7 @@ pub struct TriggerResponse {
 
 /// Answer of `GET /batch/batch-status/{batch_id}`. Every figure is the one at
 /// `event_seq`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BatchStatus {
     /// The batch.
     pub batch_id: BatchId,

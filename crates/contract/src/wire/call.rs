@@ -1,9 +1,10 @@
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{CallId, EntryId, EntryState, Outcome};
 
 /// Body of `POST /batch/calls/{call_id}/claim`; may be left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClaimRequest {
     /// Who claims: the LiveKit job. The same claimer asking again gets the same
@@ -13,7 +14,7 @@ pub struct ClaimRequest {
 }
 
 /// The dial is yours.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClaimResponse {
     /// The attempt that may dial.
     pub attempt: u32,
@@ -26,7 +27,7 @@ pub struct ClaimResponse {
 }
 
 /// What a heartbeat says of the call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HeartbeatState {
     /// The callee is being rung.
@@ -37,7 +38,7 @@ pub enum HeartbeatState {
 
 /// Body of `POST /batch/calls/{call_id}/heartbeat`. Unknown fields are let through,
 /// so that newer agents can talk to older servers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HeartbeatRequest {
     /// Rises with every beat of this call.
     pub seq: u64,
@@ -46,7 +47,7 @@ pub struct HeartbeatRequest {
 }
 
 /// Answer to a heartbeat.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HeartbeatResponse {
     /// `false`: hang up now.
     #[serde(rename = "continue")]
@@ -57,7 +58,7 @@ pub struct HeartbeatResponse {
 }
 
 /// `status` of a call, as its agent reports it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReportedStatus {
     /// The callee is being rung.
@@ -71,7 +72,7 @@ pub enum ReportedStatus {
 }
 
 /// Body of `POST /batch/calls/{call_id}/status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CallStatusRequest {
     /// Where the call stands now.
@@ -82,7 +83,7 @@ pub struct CallStatusRequest {
 }
 
 /// Answer to a status: whether it changed anything, and what the entry is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CallStatusResponse {
     /// `false` if it had been said before.
     pub applied: bool,
@@ -91,7 +92,7 @@ pub struct CallStatusResponse {
 }
 
 /// Body of `POST /batch/entry-completed`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EntryCompletedRequest {
     /// The call that ended.
@@ -111,7 +112,7 @@ pub struct EntryCompletedRequest {
 }
 
 /// Answer to a callback.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EntryCompletedResponse {
     /// `false` if the same outcome had been recorded before.
     pub applied: bool,

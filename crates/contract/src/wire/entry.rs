@@ -1,10 +1,11 @@
 use dialtone_clock::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{CallId, CallState, EntryId, EntryState, Outcome, PlannedOutcome};
 
 /// One page of `GET /batch/{batch_id}/entries`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EntryPage {
     /// The entries, by place in the batch.
     pub items: Vec<EntryView>,
@@ -13,7 +14,7 @@ pub struct EntryPage {
 }
 
 /// One entry.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EntryView {
     /// The entry.
     pub entry_id: EntryId,
@@ -33,7 +34,7 @@ pub struct EntryView {
 }
 
 /// One attempt.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AttemptView {
     /// The call.
     pub call_id: CallId,

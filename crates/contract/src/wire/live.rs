@@ -2,13 +2,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::BatchOptions;
 use crate::{BatchId, BatchState, FieldError, JobId};
 
 /// Body of `POST /batch/trigger-batch-call` but for its `entries`, which are read row by
 /// row. With a table as body, these are query parameters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LiveBatchHead {
     /// The voice; must exist.
@@ -30,7 +31,7 @@ pub struct LiveBatchHead {
 }
 
 /// What becomes of an upload with bad rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RejectsMode {
     /// One bad row refuses the whole upload.
@@ -41,7 +42,7 @@ pub enum RejectsMode {
 }
 
 /// What becomes of a number that stands in a batch twice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Duplicates {
     /// Every row with it but the first is bad.
@@ -52,7 +53,7 @@ pub enum Duplicates {
 }
 
 /// One of the `entries` of `POST /batch/trigger-batch-call`.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LiveEntry {
     /// Who to call, in E.164.
@@ -73,7 +74,7 @@ impl fmt::Debug for LiveEntry {
 }
 
 /// Answer to a live trigger (202).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LiveTriggerResponse {
     /// The batch.
     pub batch_id: BatchId,
@@ -91,7 +92,7 @@ pub struct LiveTriggerResponse {
 }
 
 /// One page of `GET /batch/{batch_id}/rejects`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RejectPage {
     /// The rows that were left out, by place in the upload.
     pub items: Vec<FieldError>,

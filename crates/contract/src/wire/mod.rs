@@ -7,6 +7,7 @@ mod entry;
 mod heartbeat;
 mod live;
 mod options;
+mod schema;
 
 pub use batch::{BatchStatus, Durations, OutcomeMode, SpanS, TestBatchRequest, TriggerResponse};
 pub use call::{
@@ -21,3 +22,4 @@ pub use live::{
 pub use options::{
     BatchOptions, BreakerRule, CallWindow, NotATimeOfDay, RetryRule, TimeOfDay, Weekday,
 };
+pub(crate) use schema::spellings;

@@ -3,11 +3,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{Outcome, limits};
 
 /// `options` of a batch: how it is worked off. Seconds are product time.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BatchOptions {
     /// Calls in flight at once.
@@ -71,7 +72,7 @@ impl Default for BatchOptions {
 }
 
 /// How an attempt with some outcome is followed by another.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetryRule {
     /// The last attempt that may be followed by another for this reason: with 2, what ends
@@ -105,7 +106,7 @@ impl Default for RetryRule {
 /// Local time in which calls may begin. Both ends are wall-clock times of the zone; where
 /// the clocks skip one, the instant of the skip takes its place, and a time that comes
 /// twice counts from its first coming for `start` and to its last for `end`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CallWindow {
     /// An IANA time zone such as `Europe/Berlin`, or `recipient` for the zone of each entry.
@@ -135,7 +136,9 @@ fn every_day() -> Vec<Weekday> {
 }
 
 /// A day of the week.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Weekday {
     /// Monday.
@@ -161,8 +164,11 @@ impl Weekday {
 }
 
 /// A time of day, written `HH:MM`, from `00:00` to `24:00`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")]
 pub struct TimeOfDay(u16);
 
 impl TimeOfDay {
@@ -214,7 +220,7 @@ impl fmt::Display for TimeOfDay {
 
 /// When a batch pauses by itself: too large a share of its latest attempts came to nothing
 /// for reasons that lie with the platform.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BreakerRule {
     /// `false`: never.
