@@ -140,7 +140,7 @@ fn complete(operation: &mut Operation) {
         match parameter.parameter_in {
             ParameterIn::Path => codes.push(NotFound),
             ParameterIn::Query | ParameterIn::QueryString | ParameterIn::Header => {
-                codes.push(Invalid)
+                codes.push(Invalid);
             }
             ParameterIn::Cookie => {}
         }
