@@ -1,9 +1,10 @@
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{OutcomeWeights, PlannedOutcome};
 
 /// How many entries of a test batch shall go wrong in a way that the platform has to bear.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScriptedFaults {
     /// Entries planned as [`PlannedOutcome::LateCallback`].
