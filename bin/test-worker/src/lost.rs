@@ -10,8 +10,11 @@ use tokio::time::timeout;
 /// Wire time for a connection, and for the first byte of an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How the head of a granted request begins.
+const YES: &[u8; 12] = b"HTTP/1.1 200";
+
 /// Posts `body` and cuts the connection: at once, or when the answer is there and was not
-/// read. Gives whether there was one.
+/// read. Gives whether there was one, and it was a yes.
 ///
 /// # Errors
 /// If the URL is not `http://host:port/..`, or the request cannot be sent whole.
@@ -28,6 +31,7 @@ pub async fn post_and_cut(url: &str, bearer: &str, body: &str, at_once: bool) ->
     if at_once {
         return Ok(false);
     }
-    let answered = timeout(PATIENCE, connection.peek(&mut [0])).await;
-    Ok(matches!(answered, Ok(Ok(1))))
+    let mut head = [0; YES.len()];
+    let answered = timeout(PATIENCE, connection.peek(&mut head)).await;
+    Ok(matches!(answered, Ok(Ok(_))) && head == *YES)
 }

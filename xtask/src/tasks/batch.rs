@@ -229,7 +229,7 @@ pub async fn run(args: &Args) -> u8 {
         max_concurrent: args.max_concurrent,
     };
     session.bus.emit(batch::opening(&session.identity, wanted.mix, &opening));
-    let (binaries, run) = match session.get_ready(common, batch::CHECKS).await {
+    let (binaries, run) = match session.get_ready(common, batch::checks(wanted.mix)).await {
         Ok(ready) => ready,
         Err(code) => return code,
     };

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 
 use super::follow::{self, Api};
 use super::judge::{self, Asked, Jobs};
-use super::stack_of::{self, Planned, Wanted};
+use super::scripts::{self, Scripts};
+use super::stack_of::{self, Planned, TEST_WORKER, Wanted};
 use super::strike::{Moments, Standing, Strike, Striker};
 use super::verdict::{self, Done};
 use super::watch::Watch;
@@ -27,8 +28,25 @@ use crate::tally::Tally;
 pub const COMMAND: &str = "batch:test";
 
 /// Its checks, in order.
-pub const CHECKS: &[&str] =
+const CHECKS: &[&str] =
     &["ready", "trigger", "counts", "attempts", "false_expiries", "invariants", "teardown"];
+
+/// Its checks where agents go wrong by script, in order.
+const CHECKS_OF_SCRIPTS: &[&str] = &[
+    "ready",
+    "trigger",
+    "counts",
+    "attempts",
+    "false_expiries",
+    verdict::SCRIPTS,
+    "invariants",
+    "teardown",
+];
+
+/// The checks on a batch of this mix, in order.
+pub fn checks(mix: TestMix) -> &'static [&'static str] {
+    if mix.faults.is_none() { CHECKS } else { CHECKS_OF_SCRIPTS }
+}
 
 /// The voice and the user of a fresh store.
 const VOICE: &str = "demo";
@@ -270,11 +288,12 @@ impl Play<'_> {
         let tally = Tally::new(asked.attempts_max).excusing(self.outages(&strikes));
         let tally = api.entries(&batch, tally, &guard.step).await?;
         let report = api.report(&status).await;
+        let scripts = self.scripts(asked, &strikes).await;
         let taken = watch.jobs_taken(stack, planned.livekit_dev.as_deref()).await?;
         let jobs = Jobs { taken, unseen: self.unseen(&strikes) };
         figures::of_api(run, asked, &status, &tally);
         figures::of_server(run, stack.http(), base).await;
-        Ok(Done { batch, status, tally, report, jobs })
+        Ok(Done { batch, status, tally, report, jobs, scripts })
     }
 
     /// Follows the batch to its end, and tells how far it is.
@@ -304,6 +323,23 @@ impl Play<'_> {
         let livekit_dev = planned.livekit_dev.as_deref();
         let striker = Striker { stack, watch, livekit_dev, bus: run.bus(), moments };
         striker.play(&options.kills).await
+    }
+
+    /// What agents did wrong by script, if they were to.
+    async fn scripts(&self, asked: Asked, strikes: &[Strike]) -> Option<Result<Scripts, Failure>> {
+        let Self { run, options, guard, stack, .. } = self;
+        if asked.mix.faults.is_none() {
+            return None;
+        }
+        guard.step.set("waiting for the last words of agents that go wrong by script");
+        let worker = stack.member(TEST_WORKER)?;
+        let grace = scripts::grace(options.scale);
+        let read = Scripts::read(stack.http(), worker, asked, grace, !strikes.is_empty()).await;
+        if let Ok(scripts) = &read {
+            #[expect(clippy::cast_precision_loss, reason = "at most a few million")]
+            run.metric("scripts_played", scripts.as_scripted() as f64);
+        }
+        Some(read)
     }
 
     fn outages(&self, strikes: &[Strike]) -> Outages {

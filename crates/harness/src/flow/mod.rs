@@ -5,6 +5,7 @@ pub mod dev;
 mod figures;
 mod follow;
 mod judge;
+mod scripts;
 pub mod soak;
 mod stack_of;
 mod strike;

@@ -8,6 +8,7 @@ use dialtone_contract::{BatchState, ErrorCode};
 
 use super::figures;
 use super::judge::{self, Asked, Jobs};
+use super::scripts::{self, Scripts};
 use crate::envelope::Invariant;
 use crate::event::Event;
 use crate::failure::Failure;
@@ -15,6 +16,9 @@ use crate::invariant::{self, Verified};
 use crate::run::Run;
 use crate::stack::Teardown;
 use crate::tally::Tally;
+
+/// The check on what agents did wrong by script.
+pub const SCRIPTS: &str = "scripts";
 
 /// A batch that has ended, as the API shows it.
 pub struct Done {
@@ -28,6 +32,8 @@ pub struct Done {
     pub report: Result<(), String>,
     /// The jobs that workers took.
     pub jobs: Jobs,
+    /// The scripts that agents played, or why that is not known; `None` if there were none.
+    pub scripts: Option<Result<Scripts, Failure>>,
 }
 
 /// Every check on a batch that has ended.
@@ -40,12 +46,16 @@ pub fn judge_all(
 ) {
     run.bus()
         .emit(Event::Table { rows: judge::table(asked, &done.tally), figures: figures::line(run) });
+    let scripts = done.scripts.as_ref().map(|scripts| match scripts {
+        Ok(scripts) => scripts::judge(scripts),
+        Err(failure) => Err(failure.clone()),
+    });
     let answers = [
         ("counts", judge::counts(asked, &done.tally)),
         ("attempts", judge::attempts(asked, &done.tally, &done.status, done.jobs)),
         ("false_expiries", judge::false_expiries(&done.tally)),
     ];
-    for (name, answer) in answers {
+    for (name, answer) in answers.into_iter().chain(scripts.map(|answer| (SCRIPTS, answer))) {
         match (answer, too_slow) {
             (Ok(detail), _) => run.pass(name, Duration::ZERO, detail),
             // A machine that is too slow lets deadlines pass that nobody missed.

@@ -112,7 +112,8 @@ fn invariants(style: Style, envelope: &Envelope) -> String {
 
 /// Planned against final, and the figures under it.
 pub(super) fn table(style: Style, rows: &[TableRow], figures: &str) -> String {
-    let mut text = format!("{:>12} {:>11} {:>8} {:>9}\n", "", "planned", "final", "attempts");
+    let wide = rows.iter().map(|row| row.name.len()).max().unwrap_or(0).max(12);
+    let mut text = format!("{:>wide$} {:>11} {:>8} {:>9}\n", "", "planned", "final", "attempts");
     for row in rows {
         let attempts = row.attempts.map_or_else(String::new, |n| n.to_string());
         let (tone, mark) = match (row.good, style.unicode) {
@@ -122,7 +123,7 @@ pub(super) fn table(style: Style, rows: &[TableRow], figures: &str) -> String {
             (false, false) => (Tone::Bad, "BAD"),
         };
         let line = format!(
-            "{:>12} {:>11} {:>8} {attempts:>9}  {}  {}",
+            "{:>wide$} {:>11} {:>8} {attempts:>9}  {}  {}",
             row.name,
             row.planned,
             row.ended,
