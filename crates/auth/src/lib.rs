@@ -1,6 +1,7 @@
 //! HS256 tokens, HMAC capabilities, and the types that keep secrets and phone
 //! numbers out of logs. One algorithm, pinned: there is nothing to negotiate.
 
+pub mod api_key;
 mod capability;
 pub mod env;
 mod jwt;
@@ -8,6 +9,7 @@ pub mod livekit;
 mod phone;
 mod secret;
 
+pub use api_key::KeyHash;
 pub use capability::{Capabilities, CapabilityError};
 pub use jwt::{JwtError, LEEWAY_S, sign, unix_now, verify};
 pub use phone::{Phone, PhoneError};

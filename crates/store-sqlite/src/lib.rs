@@ -10,6 +10,7 @@
 //! - **One owner.** The data directory is locked; a second server is refused by name.
 //! - **No policy.** Statements compare and swap. No statement names a state.
 
+mod access;
 mod convert;
 mod lock;
 mod migrate;

@@ -18,8 +18,8 @@ pub const DB_FILE: &str = "dialtone.db";
 /// What a server locks inside the data directory; holds its pid.
 pub const LOCK_FILE: &str = "dialtone.lock";
 
-/// How long a statement waits for a lock. Only backups and other outside tools ever
-/// hold one.
+/// How long a statement waits for a lock. Only backups, other outside tools and the small
+/// writes of the commands that run beside a server ever hold one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements kept prepared on each connection: more than there are.
 const STATEMENTS: usize = 64;
@@ -180,6 +180,23 @@ pub(crate) fn writer(path: &Path, clock: Arc<dyn Clock>) -> Result<Connection, O
     tune_writer(&connection).map_err(sqlite)?;
     migrate::migrate(&mut connection).map_err(sqlite)?;
     Ok(connection)
+}
+
+/// A connection that writes beside the owner's; `None` if the file has not this program's
+/// schema: only an owner migrates.
+pub(crate) fn second_writer(
+    path: &Path,
+    clock: Arc<dyn Clock>,
+) -> Result<Option<Connection>, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let sqlite = |source| refused(path, source);
+    let connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
+    prepare(&connection, clock).map_err(sqlite)?;
+    check_connection(path, &connection)?;
+    tune_writer(&connection).map_err(sqlite)?;
+    let found: i32 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
+    Ok((found == migrate::known()).then_some(connection))
 }
 
 fn tune_writer(connection: &Connection) -> rusqlite::Result<()> {

@@ -1,6 +1,7 @@
 //! The statements, one file per table. Functions here run inside a transaction that
 //! their caller opened; they decide nothing.
 
+pub(crate) mod access;
 pub(crate) mod apply;
 pub(crate) mod batches;
 pub(crate) mod calls;

@@ -54,6 +54,29 @@ impl SqliteStore {
         Ok(Self { readers, writer: Some(writer), changes, _lock: Some(lock) })
     }
 
+    /// Opens the data directory `dir` for a few small changes, whether or not a server runs
+    /// on it: without one as its owner, else beside it. SQLite lets one write at a time, and
+    /// who comes second waits a moment.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; and if the server that runs writes another schema.
+    pub fn open_beside(dir: &Path, clock: Arc<dyn Clock>) -> std::result::Result<Self, OpenError> {
+        let busy = match Self::open(dir, Arc::clone(&clock)) {
+            Err(busy @ OpenError::Busy { .. }) => busy,
+            other => return other,
+        };
+        let path = dir.join(DB_FILE);
+        open::check_header(&path)?;
+        let Some(connection) = open::second_writer(&path, Arc::clone(&clock))? else {
+            return Err(busy);
+        };
+        let changes = Arc::new(watch::Sender::new(0));
+        let writer = Writer::start(connection, Arc::clone(&changes))
+            .map_err(|source| OpenError::Directory { path: path.clone(), source })?;
+        let readers = start_readers(&path, clock)?;
+        Ok(Self { readers, writer: Some(writer), changes, _lock: None })
+    }
+
     /// Opens the data directory `dir` to look at it, whether or not a server runs on it.
     /// Every method that writes answers [`StoreError::Unavailable`].
     ///

@@ -5,6 +5,7 @@
 //! async function that gives an empty store and whatever must outlive it. Each case
 //! becomes one test. Cases panic where the engine is wrong; they need a Tokio runtime.
 
+mod access;
 mod apply;
 mod batches;
 mod claims;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 use crate::Store;
 
+pub use access::access;
 pub use differential::{Walk, compare};
 
 /// One case, over an empty store.

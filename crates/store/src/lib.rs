@@ -9,13 +9,16 @@
 //! Engines: [`memory`] here, SQLite and PostgreSQL in crates of their own. All pass
 //! [`conformance`].
 
+mod access;
 mod change;
 pub mod conformance;
 mod error;
 pub mod memory;
+pub mod memory_access;
 mod port;
 mod row;
 
+pub use access::{Access, ApiKeyRow, NewApiKey};
 pub use change::{Applied, BatchTransition, CallPatch, Change, ClaimDue, OutboxItem, Transition};
 pub use error::StoreError;
 pub use port::{Accepted, BatchStore, Directory, Idempotency, Outbox, Store};
