@@ -1,6 +1,8 @@
 //! `dialtone`: the platform's server and its offline commands.
 
+mod access;
 mod config;
+mod keys_file;
 mod seed;
 mod serve;
 mod verify;
@@ -25,6 +27,18 @@ enum Command {
     Verify(verify::Args),
     /// Make sure that tenant `demo`, its user 1 and its voice `demo` exist.
     DemoSeed(seed::Args),
+    /// Tenants of the platform.
+    #[command(subcommand)]
+    Tenant(access::TenantCommand),
+    /// API keys of tenants.
+    #[command(subcommand)]
+    Key(access::KeyCommand),
+    /// Voices of tenants.
+    #[command(subcommand)]
+    Voice(access::VoiceCommand),
+    /// Users of tenants.
+    #[command(subcommand)]
+    User(access::UserCommand),
     /// Print the API reference: OpenAPI 3.1, as the server gives it at `/openapi.json`.
     Openapi,
 }
@@ -36,6 +50,10 @@ async fn main() -> anyhow::Result<std::process::ExitCode> {
         Command::Serve(args) => serve::run(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::DemoSeed(args) => seed::run(args).await,
+        Command::Tenant(command) => access::tenant(command).await,
+        Command::Key(command) => access::key(command).await,
+        Command::Voice(command) => access::voice(command).await,
+        Command::User(command) => access::user(command).await,
         Command::Openapi => {
             std::io::stdout().write_all(dialtone_api::document().as_bytes())?;
             Ok(std::process::ExitCode::SUCCESS)

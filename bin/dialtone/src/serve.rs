@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use anyhow::Context as _;
-use dialtone_api::Api;
+use dialtone_api::{Access, Api, guarded};
 use dialtone_auth::{Capabilities, Secret, env};
 use dialtone_batch::{
     BatchMetrics, Calls, Dispatcher, DispatcherOptions, Intake, OutboxSender, Trouble,
@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config;
+use crate::{config, keys_file};
 
 /// Name of the API's listener in `--listen-fd`.
 const LISTENER: &str = "api";
@@ -80,13 +80,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let sqlite = Arc::new(SqliteStore::open(&args.data_dir, Arc::clone(&clock))?);
     sqlite.seed_demo().await?;
     let secret = config::platform_secret(&args.data_dir)?;
+    let keys = keys_file::read(&*sqlite).await?;
+    let access = Arc::new(Access::new(sqlite.clone(), keys).await?);
     let listener = listen(
         LISTENER,
         &ListenArgs {
             bind: args.bind,
             port: args.api_port,
             listen_fd: args.listen_fd.clone(),
-            auth_configured: false,
+            auth_configured: access.needs_key().await?,
         },
     )?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -107,9 +109,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let api_url = args.public_url.clone().unwrap_or_else(|| url.clone());
         parts.start_dispatcher(api_url, metrics.clone(), &tasks, &shutdown).await?;
     }
-    let mut router = health.routes();
+    // Figures of all tenants together are for whoever has a key.
+    let mut router = guarded(health.routes(), "/metrics", Arc::clone(&access));
     if args.roles.contains(&Role::Api) {
-        router = router.merge(dialtone_api::routes(parts.api(metrics)));
+        router = router.merge(dialtone_api::routes(parts.api(metrics, access)));
     }
     let router = health.observe(router);
     tracing::info!(url, livekit = args.livekit_url, data = %args.data_dir.display(), "serving");
@@ -169,12 +172,13 @@ impl Parts {
         BatchMetrics::register(&mut self.health.registry())
     }
 
-    fn api(&self, metrics: BatchMetrics) -> Api {
+    fn api(&self, metrics: BatchMetrics, access: Arc<Access>) -> Api {
         let (store, clock) = (&self.store, &self.clock);
         Api {
             intake: Intake::new(Arc::clone(store), Arc::clone(clock)),
             calls: Calls::new(Arc::clone(store), Arc::clone(clock), metrics),
             store: Arc::clone(store),
+            access,
             capabilities: Capabilities::new(&self.secret),
         }
     }

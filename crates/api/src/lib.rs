@@ -1,6 +1,7 @@
 //! The HTTP surface of `dialtone`: thin handlers over the batch pipeline. A handler
 //! reads the request, says whose it is, and translates; it decides nothing.
 
+mod access;
 mod batch;
 mod call;
 mod entry;
@@ -20,6 +21,7 @@ use dialtone_store::Store;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use access::{Access, guarded};
 pub use openapi::document;
 
 /// What the handlers work with.
@@ -30,6 +32,8 @@ pub struct Api {
     pub calls: Calls,
     /// What there is to read.
     pub store: Arc<dyn Store>,
+    /// Knows whose a request is.
+    pub access: Arc<Access>,
     /// Checks what agents show.
     pub capabilities: Capabilities,
 }

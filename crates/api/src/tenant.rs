@@ -1,20 +1,22 @@
+use std::sync::Arc;
+
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use dialtone_contract::TenantId;
 
+use crate::Api;
 use crate::error::Failure;
 
-/// Whose request this is. With no API keys configured the server listens on loopback
-/// only, and everything belongs to tenant `demo`.
+/// Whose request this is.
 pub struct Tenant(pub TenantId);
 
-impl<S: Send + Sync> FromRequestParts<S> for Tenant {
+impl FromRequestParts<Arc<Api>> for Tenant {
     type Rejection = Failure;
 
-    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Failure> {
-        Ok(Self(TenantId::new("demo")))
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Failure> {
+        api.access.tenant(&parts.headers).await.map(Self)
     }
 }
 

@@ -7,13 +7,14 @@ use axum::body::Body;
 use axum::http::header::ALLOW;
 use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
-use dialtone_api::{Api, document, routes};
+use dialtone_api::{Access, Api, document, routes};
 use dialtone_auth::{Capabilities, Secret};
 use dialtone_batch::{BatchMetrics, Calls, Intake};
 use dialtone_clock::{Clock, ScaledClock, Timeline};
 use dialtone_contract::ErrorCode;
 use dialtone_store::Store;
 use dialtone_store::memory::MemoryStore;
+use dialtone_store::memory_access::MemoryAccess;
 use http_body_util::BodyExt as _;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
@@ -39,7 +40,8 @@ fn operations(reference: &Value) -> Vec<(Method, &str, &Value)> {
     all.collect()
 }
 
-fn router() -> axum::Router {
+async fn router() -> axum::Router {
+    let access = Access::new(Arc::new(MemoryAccess::default()), Vec::new()).await;
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let clock: Arc<dyn Clock> = Arc::new(ScaledClock::new(Timeline::REAL));
     let metrics = BatchMetrics::register(&mut Registry::default());
@@ -47,6 +49,7 @@ fn router() -> axum::Router {
         intake: Intake::new(Arc::clone(&store), Arc::clone(&clock)),
         calls: Calls::new(Arc::clone(&store), clock, metrics),
         store,
+        access: Arc::new(access.expect("read")),
         capabilities: Capabilities::new(&Secret::new("of this test")),
     })
 }
@@ -56,7 +59,7 @@ async fn ask(method: &Method, path: &str) -> Response {
     let mut parts = path.split('/').map(|part| if part.starts_with('{') { "x" } else { part });
     let path = parts.by_ref().collect::<Vec<_>>().join("/");
     let request = Request::builder().method(method).uri(path).body(Body::empty());
-    router().oneshot(request.expect("a request")).await.expect("infallible")
+    router().await.oneshot(request.expect("a request")).await.expect("infallible")
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! API keys: how they are made, and how one is known again.
+
 use std::fmt::Write as _;
 use std::hint::black_box;
 

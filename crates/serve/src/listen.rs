@@ -49,7 +49,7 @@ pub enum ListenError {
     /// An address that others can reach, without authentication.
     #[error(
         "{0} can be reached from other machines, and no API keys are configured; \
-         bind 127.0.0.1, and put a proxy that authenticates in front of it"
+         bind 127.0.0.1, or configure a key first"
     )]
     Unprotected(IpAddr),
     /// The port is in use.
