@@ -9,9 +9,9 @@ use std::sync::{Arc, Weak};
 
 use anyhow::Context as _;
 use dialtone_api::{Access, Api, guarded};
-use dialtone_auth::{Capabilities, Secret, env};
+use dialtone_auth::{Capabilities, NumberKeys, Secret, env};
 use dialtone_batch::{
-    BatchMetrics, Calls, Dispatcher, DispatcherOptions, Intake, OutboxSender, Trouble,
+    BatchMetrics, Calls, Control, Dispatcher, DispatcherOptions, Intake, OutboxSender, Trouble,
 };
 use dialtone_clock::Clock;
 use dialtone_livekit::{LiveKit, RealLiveKit};
@@ -175,7 +175,12 @@ impl Parts {
     fn api(&self, metrics: BatchMetrics, access: Arc<Access>) -> Api {
         let (store, clock) = (&self.store, &self.clock);
         Api {
-            intake: Intake::new(Arc::clone(store), Arc::clone(clock)),
+            intake: Intake::new(
+                Arc::clone(store),
+                Arc::clone(clock),
+                NumberKeys::new(&self.secret),
+            ),
+            control: Control::new(Arc::clone(store), Arc::clone(clock)),
             calls: Calls::new(Arc::clone(store), Arc::clone(clock), metrics),
             store: Arc::clone(store),
             access,

@@ -1,5 +1,5 @@
 use axum::response::{IntoResponse, Response};
-use dialtone_batch::{CallError, IntakeError};
+use dialtone_batch::{CallError, ControlError, IntakeError};
 use dialtone_contract::{ErrorCode, Problem};
 use dialtone_serve::problem::ProblemResponse;
 use dialtone_store::StoreError;
@@ -44,6 +44,18 @@ impl From<CallError> for Failure {
         match error {
             CallError::Refused(code) => code.into(),
             CallError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::NotFound => ErrorCode::NotFound.into(),
+            ControlError::Conflict { .. } => {
+                Problem::new(ErrorCode::StateConflict, error.to_string()).into()
+            }
+            ControlError::Store(error) => error.into(),
         }
     }
 }

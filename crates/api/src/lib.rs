@@ -4,6 +4,7 @@
 mod access;
 mod batch;
 mod call;
+mod control;
 mod entry;
 mod error;
 mod openapi;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use axum::{Extension, Router};
 use dialtone_auth::Capabilities;
-use dialtone_batch::{Calls, Intake};
+use dialtone_batch::{Calls, Control, Intake};
 use dialtone_contract::limits;
 use dialtone_serve::problem::body_limit;
 use dialtone_store::Store;
@@ -30,6 +31,8 @@ pub struct Api {
     pub intake: Intake,
     /// The agents' side of a call.
     pub calls: Calls,
+    /// Users' orders to batches.
+    pub control: Control,
     /// What there is to read.
     pub store: Arc<dyn Store>,
     /// Knows whose a request is.
@@ -60,6 +63,11 @@ fn router() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(batch::list))
         .routes(routes!(batch::trigger_test))
         .routes(routes!(batch::status))
+        .routes(routes!(control::cancel))
+        .routes(routes!(control::patch))
+        .routes(routes!(control::pause))
+        .routes(routes!(control::resume))
+        .routes(routes!(control::cancel_entry))
         .routes(routes!(entry::list))
         .routes(routes!(batch::report))
         .routes(routes!(openapi::serve))

@@ -8,8 +8,8 @@ use axum::http::header::ALLOW;
 use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
 use dialtone_api::{Access, Api, document, routes};
-use dialtone_auth::{Capabilities, Secret};
-use dialtone_batch::{BatchMetrics, Calls, Intake};
+use dialtone_auth::{Capabilities, NumberKeys, Secret};
+use dialtone_batch::{BatchMetrics, Calls, Control, Intake};
 use dialtone_clock::{Clock, ScaledClock, Timeline};
 use dialtone_contract::ErrorCode;
 use dialtone_store::Store;
@@ -44,13 +44,15 @@ async fn router() -> axum::Router {
     let access = Access::new(Arc::new(MemoryAccess::default()), Vec::new()).await;
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let clock: Arc<dyn Clock> = Arc::new(ScaledClock::new(Timeline::REAL));
+    let secret = Secret::new("of this test");
     let metrics = BatchMetrics::register(&mut Registry::default());
     routes(Api {
-        intake: Intake::new(Arc::clone(&store), Arc::clone(&clock)),
+        intake: Intake::new(Arc::clone(&store), Arc::clone(&clock), NumberKeys::new(&secret)),
+        control: Control::new(Arc::clone(&store), Arc::clone(&clock)),
         calls: Calls::new(Arc::clone(&store), clock, metrics),
         store,
         access: Arc::new(access.expect("read")),
-        capabilities: Capabilities::new(&Secret::new("of this test")),
+        capabilities: Capabilities::new(&secret),
     })
 }
 

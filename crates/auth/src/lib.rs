@@ -6,11 +6,13 @@ mod capability;
 pub mod env;
 mod jwt;
 pub mod livekit;
+mod number;
 mod phone;
 mod secret;
 
 pub use api_key::KeyHash;
 pub use capability::{Capabilities, CapabilityError};
 pub use jwt::{JwtError, LEEWAY_S, sign, unix_now, verify};
+pub use number::{NumberKey, NumberKeys};
 pub use phone::{Phone, PhoneError};
 pub use secret::Secret;

@@ -249,9 +249,16 @@ impl Calls {
             let change = self.rules.decide(&spec, &entry, &call, happening, now);
             let change = change.map_err(|_| ErrorCode::StaleAttempt)?;
             (entry.state, entry.outcome) = (change.to, change.outcome);
+            let batch_in = change.batch_in;
             let applied = self.store.apply(&[Change::Entry(change)]).await?;
             if applied.first().is_some_and(Applied::is_applied) {
                 return Ok((entry, None));
+            }
+            if let Some(states) = batch_in
+                && let Some(batch) = self.store.batch(tenant, &key.batch).await?
+                && !states.contains(&batch.state)
+            {
+                return Err(ErrorCode::Cancelled.into());
             }
         }
         Err(StoreError::Unavailable(format!("{} never stood still", key.entry_id())).into())

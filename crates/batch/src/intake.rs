@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use dialtone_auth::Phone;
+use dialtone_auth::{NumberKeys, Phone};
 use dialtone_clock::Clock;
 use dialtone_contract::wire::{OutcomeMode, SpanS, TestBatchRequest};
 use dialtone_contract::{BatchId, FieldError, OutcomeWeights, TenantId, TestMix, limits};
@@ -38,12 +38,13 @@ pub struct Triggered {
 pub struct Intake {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    numbers: NumberKeys,
 }
 
 impl Intake {
     /// Takes in batches for `store`.
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, numbers: NumberKeys) -> Self {
+        Self { store, clock, numbers }
     }
 
     /// Creates a test batch; when this returns, the batch survives any crash. Must run to
@@ -103,15 +104,19 @@ impl Intake {
             }
             OutcomeMode::Weighted => Vec::new(),
         };
-        let entry = |seq: u32| NewEntry {
+        let entry = |seq: u32, to: Phone| NewEntry {
             seq,
-            to: number(seq),
+            number: self.numbers.key(tenant.as_str(), &to),
+            to,
+            timezone: None,
+            variables: None,
             planned: plan.get(seq as usize - 1).copied(),
             not_before,
         };
         let mut seqs = 1..=spec.total;
         loop {
-            let chunk: Vec<_> = seqs.by_ref().take(limits::LOAD_CHUNK).map(entry).collect();
+            let chunk: Vec<_> =
+                seqs.by_ref().take(limits::LOAD_CHUNK).map(|seq| entry(seq, number(seq))).collect();
             if chunk.is_empty() {
                 break;
             }
@@ -167,6 +172,7 @@ impl Intake {
             outcomes: request.outcomes,
             durations: request.durations,
             options: options::in_force(request.options.clone(), BatchMode::Test),
+            retry_of: None,
         })
     }
 }

@@ -9,6 +9,7 @@
 
 mod breaker;
 mod calls;
+mod control;
 mod dispatcher;
 mod intake;
 mod metrics;
@@ -24,11 +25,12 @@ pub mod upload;
 mod verify;
 
 pub use calls::{CallError, Calls};
+pub use control::{Control, ControlError, Controlled, check_limits};
 pub use dispatcher::{Dispatcher, DispatcherOptions, Trouble};
 pub use intake::{Intake, IntakeError, Triggered};
 pub use metrics::BatchMetrics;
 pub use outbox::OutboxSender;
 pub use plan::{number, outcomes};
-pub use rules::{Happening, Illegal, Rules};
+pub use rules::{Happening, Illegal, Rules, WhileWaiting};
 pub use status::{batch_status, entry_view};
 pub use verify::{Invariant, Invariants, verify};

@@ -4,7 +4,7 @@ use std::time::Duration;
 use dialtone_clock::Clock;
 use dialtone_contract::limits;
 use dialtone_livekit::LiveKit;
-use dialtone_store::{OutboxItem, OutboxRow, Store, StoreError};
+use dialtone_store::{Lane, OutboxItem, OutboxRow, Store, StoreError};
 use futures_util::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
@@ -63,7 +63,7 @@ impl OutboxSender {
     pub async fn tick(&self) -> Result<usize, StoreError> {
         let now = self.clock.now();
         let again_at = now + self.clock.scale().product(AGAIN);
-        let due = self.store.due_outbox(now, again_at, BATCH).await?;
+        let due = self.store.due_outbox(Lane::LiveKit, now, again_at, BATCH).await?;
         // Owned rows: a borrowed one would make this future refuse to be spawned.
         let sends =
             due.into_iter().map(|row| async move { self.send(&row).await.then_some(row.id) });
@@ -76,15 +76,20 @@ impl OutboxSender {
     }
 
     async fn send(&self, row: &OutboxRow) -> bool {
-        let OutboxItem::DeleteRoom { room } = &row.item;
-        match self.livekit.delete_room(room).await {
+        let (room, sent) = match &row.item {
+            OutboxItem::DeleteRoom { room } => (room, self.livekit.delete_room(room).await),
+            OutboxItem::DeleteDispatch { room, dispatch_id } => {
+                (room, self.livekit.delete_dispatch(room, dispatch_id).await)
+            }
+        };
+        match sent {
             Ok(()) => true,
             Err(error) if row.tries >= limits::OUTBOX_TRIES_MAX => {
-                tracing::error!(%error, room, tries = row.tries, "room not closed, given up");
+                tracing::error!(%error, room, tries = row.tries, "LiveKit was not told, given up");
                 true
             }
             Err(error) => {
-                tracing::debug!(%error, room, tries = row.tries, "room not closed yet");
+                tracing::debug!(%error, room, tries = row.tries, "LiveKit was not told yet");
                 false
             }
         }

@@ -2,9 +2,12 @@ use std::time::Duration;
 
 use dialtone_clock::{TimeScale, Timestamp};
 use dialtone_contract::{
-    AttemptEffect, CallState, EntryEvent, EntryState, Outcome, RetryClass, Target, limits,
+    AttemptEffect, BatchState, CallState, EntryEvent, EntryState, Outcome, RetryClass, Target,
+    limits,
 };
-use dialtone_store::{BatchSpec, CallPatch, CallRow, EntryRow, OutboxItem, Transition};
+use dialtone_store::{
+    BatchMode, BatchSpec, CallPatch, CallRow, EntryRow, NumberRelease, OutboxItem, Transition,
+};
 
 use crate::policy::retry::{self, Ended};
 
@@ -48,9 +51,26 @@ pub enum Happening {
         /// How long the call lasted, in product milliseconds.
         duration_ms: Option<u64>,
     },
+    /// A user cancelled; the agent shall hang up.
+    HungUp,
     /// The entry's deadline has come; what that means follows from its state.
     DeadlinePassed,
 }
+
+/// Something that happens to an entry that waits for a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhileWaiting {
+    /// A user cancelled.
+    Cancelled,
+    /// The number may not be called any more.
+    Suppressed,
+    /// The entry may not be called before this time.
+    Deferred(Timestamp),
+}
+
+/// States of a batch in which an agent may begin to dial: not after its cancel.
+pub(crate) const DIALABLE: &[BatchState] =
+    &[BatchState::Accepted, BatchState::Running, BatchState::Paused];
 
 /// A happening that the entry's state does not allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,7 +131,18 @@ impl Rules {
                 self.end_attempt(&mut change, spec, entry, class, outcome);
             }
         }
+        if event == EntryEvent::HungUp {
+            // In one commit with the cancel, so that the agent hears of it even if its room
+            // outlives the request to close it.
+            let room = entry.key.call_id(entry.attempt).to_string();
+            let taken_back = |dispatch_id| OutboxItem::DeleteDispatch { room, dispatch_id };
+            change.outbox.splice(..0, call.dispatch_id.clone().map(taken_back));
+        }
+        if spec.mode == BatchMode::Live && !change.to.is_in_flight() {
+            change.number = Some(NumberRelease { key: entry.number, free_at: None });
+        }
         change.dial = rule.attempt == AttemptEffect::Dial;
+        change.batch_in = change.dial.then_some(DIALABLE);
         if rule.attempt == AttemptEffect::GiveBack {
             change.new_attempt = entry.attempt - 1;
             change.not_before = Some(now);
@@ -119,6 +150,37 @@ impl Rules {
         }
         self.set_deadline(&mut change, event, call);
         Self::patch_call(&mut change.call, event, happening, now);
+        Ok(change)
+    }
+
+    /// The transition that `what` leads to while the entry waits for a claim.
+    ///
+    /// # Errors
+    /// If the transition table has no such line for the entry's state.
+    pub fn while_waiting(
+        &self,
+        entry: &EntryRow,
+        what: WhileWaiting,
+        now: Timestamp,
+    ) -> Result<Transition, Illegal> {
+        let (event, outcome) = match what {
+            WhileWaiting::Cancelled => (EntryEvent::Cancelled, Some(Outcome::Cancelled)),
+            WhileWaiting::Suppressed => (EntryEvent::Suppressed, Some(Outcome::Suppressed)),
+            WhileWaiting::Deferred(_) => (EntryEvent::Deferred, entry.outcome),
+        };
+        let rule = event.rule();
+        if !rule.from.contains(&entry.state) {
+            return Err(Illegal { event, from: entry.state });
+        }
+        let mut change = Self::unchanged(entry, event, now);
+        change.outcome = outcome;
+        if let Target::State(to) = rule.to {
+            change.to = to;
+        }
+        change.not_before = match what {
+            WhileWaiting::Deferred(until) => Some(until),
+            WhileWaiting::Cancelled | WhileWaiting::Suppressed => None,
+        };
         Ok(change)
     }
 
@@ -143,6 +205,7 @@ impl Rules {
             Happening::Heartbeat => (EntryEvent::Heartbeat, None),
             Happening::CallClosed { .. } => (EntryEvent::CallClosed, None),
             Happening::Reported { outcome, .. } => (EntryEvent::Reported, Some(*outcome)),
+            Happening::HungUp => (EntryEvent::HungUp, Some(Outcome::Cancelled)),
             Happening::DeadlinePassed => Self::classify_deadline(entry, call, now),
         }
     }
@@ -184,6 +247,7 @@ impl Rules {
             attempt: entry.attempt,
             lease_epoch: None,
             deadline_seen: entry.deadline,
+            batch_in: None,
             to: entry.state,
             outcome: entry.outcome,
             new_attempt: entry.attempt,
@@ -191,6 +255,7 @@ impl Rules {
             not_before: entry.not_before,
             deadline: entry.deadline,
             cap: entry.cap,
+            number: None,
             call: CallPatch::default(),
             outbox: Vec::new(),
             at: now,
@@ -287,7 +352,10 @@ impl Rules {
                 patch.reason = reason;
                 patch.duration_ms = duration_ms;
             }
-            Happening::LeaseReturned | Happening::Heartbeat | Happening::DeadlinePassed => {}
+            Happening::LeaseReturned
+            | Happening::Heartbeat
+            | Happening::HungUp
+            | Happening::DeadlinePassed => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use dialtone_auth::NumberKey;
 use dialtone_batch::{Happening, Rules, number};
 use dialtone_clock::{TimeScale, Timestamp};
 use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode};
@@ -27,6 +28,7 @@ fn spec(max_retries: u32, redial_after_contact: bool) -> BatchSpec {
         outcomes: OutcomeMode::Exact,
         durations: Durations::default(),
         options: BatchOptions { max_retries, redial_after_contact, ..BatchOptions::default() },
+        retry_of: None,
     }
 }
 
@@ -35,6 +37,9 @@ fn pending(now: Timestamp) -> EntryRow {
         tenant: TenantId::new("demo"),
         key: EntryKey { batch: BatchId::from_token("a"), seq: 1 },
         to: number(1),
+        number: NumberKey::from_bytes([1; NumberKey::LEN]),
+        timezone: None,
+        variables: None,
         planned: None,
         state: EntryState::Pending,
         outcome: None,

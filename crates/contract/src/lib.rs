@@ -16,5 +16,7 @@ pub use exit::{ExitCode, Verdict};
 pub use id::{BatchId, CallId, EntryId, EntryKey, IdError, JobId, TenantId};
 pub use metadata::{DispatchMetadata, MARKER, OutcomeWeights, TEST_WORKER_NAME, TestPlan};
 pub use mix::{ScriptedFaults, TestMix};
-pub use state::{BatchState, CallState, EntryState, Outcome, PlannedOutcome, UnknownName};
+pub use state::{
+    BatchState, CallState, CancelMode, EntryState, Outcome, PlannedOutcome, UnknownName,
+};
 pub use transition::{AttemptEffect, EntryEvent, RetryClass, Rule, TRANSITIONS, Target};

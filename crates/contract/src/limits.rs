@@ -118,6 +118,8 @@ pub const IN_CALL: Duration = Duration::from_secs(15 * 60);
 pub const HEARTBEAT_LEASE: Duration = Duration::from_secs(30);
 /// Guard: the callback of a closed call comes within.
 pub const CALLBACK_GRACE: Duration = Duration::from_secs(10);
+/// Guard: a due entry that could not be leased is looked at again.
+pub const HELD_AGAIN: Duration = Duration::from_secs(5);
 /// Story: longest talk of a simulated call, well within [`IN_CALL`].
 pub const TEST_TALK_MAX: Duration = Duration::from_secs(14 * 60);
 /// Story: longest time until a simulated call fails, well within [`RINGING`].

@@ -106,6 +106,16 @@ impl BatchState {
 }
 
 named_enum! {
+    /// What a cancel does to calls under way.
+    CancelMode ("a cancel mode") {
+        /// Calls that have reached the dial claim go on to their end.
+        Drain = "drain",
+        /// Calls are hung up.
+        Hangup = "hangup",
+    }
+}
+
+named_enum! {
     /// Where an entry stands.
     EntryState ("an entry state") {
         /// Waits for its first claim.

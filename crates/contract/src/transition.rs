@@ -35,6 +35,14 @@ pub enum EntryEvent {
     AgentLost,
     /// LiveKit's answer to a dispatch whose dial has been claimed meanwhile.
     DispatchConfirmed,
+    /// A user cancelled while the entry waited.
+    Cancelled,
+    /// A user cancelled while an attempt was under way; the agent is told to hang up.
+    HungUp,
+    /// The number may not be called any more.
+    Suppressed,
+    /// The entry may not be called yet: its window is closed, or its number is in use.
+    Deferred,
 }
 
 /// The state that a transition leads to.
@@ -58,6 +66,8 @@ pub enum RetryClass {
     AfterContact,
     /// The reported outcome decides.
     ByOutcome,
+    /// No attempt follows.
+    Never,
 }
 
 /// What a transition does to the attempt number, the fencing token of everything
@@ -120,6 +130,10 @@ impl EntryEvent {
             Self::InCallTimeout => "entry.in_call_timed_out",
             Self::AgentLost => "entry.agent_lost",
             Self::DispatchConfirmed => "entry.dispatch_confirmed",
+            Self::Cancelled => "entry.cancelled",
+            Self::HungUp => "entry.hung_up",
+            Self::Suppressed => "entry.suppressed",
+            Self::Deferred => "entry.deferred",
         }
     }
 }
@@ -135,7 +149,7 @@ const fn rule(
 
 use AttemptEffect::{Dial, GiveBack, Keep, Next};
 use EntryState::{Claimed, Dispatched, InCall, Leased, Pending, RetryWait};
-use RetryClass::{AfterContact, BeforeContact, ByOutcome};
+use RetryClass::{AfterContact, BeforeContact, ByOutcome, Never};
 use Target::{AttemptEnds, Same, State};
 
 /// The one transition table of an entry. Rules read it, stores only compare and swap.
@@ -159,6 +173,10 @@ pub const TRANSITIONS: &[Rule] = &[
     rule(EntryEvent::InCallTimeout, &[InCall], AttemptEnds(AfterContact), Keep),
     rule(EntryEvent::AgentLost, &[Claimed, InCall], AttemptEnds(AfterContact), Keep),
     rule(EntryEvent::DispatchConfirmed, &[Claimed, InCall], Same, Keep),
+    rule(EntryEvent::Cancelled, &[Pending, RetryWait], State(EntryState::Cancelled), Keep),
+    rule(EntryEvent::HungUp, &[Leased, Dispatched, Claimed, InCall], AttemptEnds(Never), Keep),
+    rule(EntryEvent::Suppressed, &[Pending, RetryWait], State(EntryState::Failed), Keep),
+    rule(EntryEvent::Deferred, &[Pending, RetryWait], Same, Keep),
 ];
 
 #[cfg(test)]

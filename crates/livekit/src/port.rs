@@ -35,6 +35,10 @@ pub trait LiveKit: Send + Sync + 'static {
     /// took the request, not that any worker has it.
     async fn dispatch(&self, new: &NewDispatch) -> Result<String, LiveKitError>;
 
+    /// Takes a dispatch back, so that no agent begins it any more; `Ok` too if there is
+    /// none.
+    async fn delete_dispatch(&self, room: &str, dispatch_id: &str) -> Result<(), LiveKitError>;
+
     /// Closes a room and ends its agents' jobs; `Ok` too if there is none.
     async fn delete_room(&self, room: &str) -> Result<(), LiveKitError>;
 }

@@ -79,6 +79,15 @@ impl LiveKit for RealLiveKit {
         Ok(checked(self.dispatches.create_dispatch(request).await)?.id)
     }
 
+    async fn delete_dispatch(&self, room: &str, dispatch_id: &str) -> Result<(), LiveKitError> {
+        match self.dispatches.delete_dispatch(dispatch_id, room).await {
+            Err(ServiceError::Twirp(ServerError::Twirp(code))) if code.code == "not_found" => {
+                Ok(())
+            }
+            result => checked(result).map(drop),
+        }
+    }
+
     async fn delete_room(&self, room: &str) -> Result<(), LiveKitError> {
         match self.rooms.delete_room(room).await {
             Err(ServiceError::Twirp(ServerError::Twirp(code))) if code.code == "not_found" => {

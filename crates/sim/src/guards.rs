@@ -5,7 +5,7 @@ use dialtone_clock::Timestamp;
 use dialtone_contract::{BatchId, EntryEvent, EntryKey, EntryState};
 use dialtone_store::memory::MemoryStore;
 use dialtone_store::{
-    Applied, BatchStore as _, CallRow, Change, ClaimDue, EntryRow, Outbox as _, OutboxRow,
+    Applied, BatchStore as _, CallRow, Change, ClaimDue, Claimed, EntryRow, Outbox as _, OutboxRow,
     StoreError, Transition,
 };
 
@@ -179,14 +179,14 @@ impl Guards {
         }
     }
 
-    pub fn claim_due(&self, store: &MemoryStore, claim: ClaimDue) -> Result<Vec<EntryRow>> {
-        let leased = ready(store.claim_due(claim))?;
-        if !leased.is_empty() {
+    pub fn claim_due(&self, store: &MemoryStore, claim: ClaimDue) -> Result<Claimed> {
+        let claimed = ready(store.claim_due(claim))?;
+        if !claimed.leased.is_empty() {
             self.hint();
         }
         let now = self.world.now();
         let mut seen = self.seen();
-        for entry in &leased {
+        for entry in &claimed.leased {
             self.world.note(|| format!("{} leased", entry.key.call_id(entry.attempt)));
             let not_before = seen.not_before.remove(&entry.key);
             if let Some(at) = not_before.filter(|at| *at > now) {
@@ -194,7 +194,7 @@ impl Guards {
                 seen.violations.push(format!("{call} was leased early: at {now}, not {at}"));
             }
         }
-        Ok(leased)
+        Ok(claimed)
     }
 
     /// A report is written; a mutant's store keeps each.

@@ -65,6 +65,12 @@ impl LiveKit for SimLiveKit {
         Ok(format!("AD_{}", self.dispatches.fetch_add(1, Ordering::Relaxed)))
     }
 
+    async fn delete_dispatch(&self, _room: &str, _dispatch_id: &str) -> Result<(), LiveKitError> {
+        // As the open-source server does: a job that was offered goes on.
+        self.world.sleep(self.world.delay()).await;
+        self.answer(Fault::RoomNotClosed).await
+    }
+
     async fn delete_room(&self, room: &str) -> Result<(), LiveKitError> {
         self.world.sleep(self.world.delay()).await;
         if self.world.strikes(Fault::RoomNotClosed) {

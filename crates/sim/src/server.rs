@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dialtone_auth::{Capabilities, Secret};
+use dialtone_auth::{Capabilities, NumberKeys, Secret};
 use dialtone_batch::{
     BatchMetrics, CallError, Calls, Dispatcher, DispatcherOptions, Happening, Intake, OutboxSender,
 };
@@ -48,7 +48,11 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(world.clock.clone());
         let claims: Arc<dyn Store> = Arc::new(store.for_claims());
         let store = Arc::new(store);
-        let intake = Arc::new(Intake::new(store.clone(), clock.clone()));
+        let intake = Arc::new(Intake::new(
+            store.clone(),
+            clock.clone(),
+            NumberKeys::new(&Secret::new("simulated")),
+        ));
         let calls = Arc::new(Calls::new(store.clone(), clock.clone(), BatchMetrics::default()));
         let claims = Arc::new(Calls::new(claims, clock, BatchMetrics::default()));
         let (world, tenant) = (world.clone(), tenant.clone());

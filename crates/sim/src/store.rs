@@ -2,12 +2,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use dialtone_auth::NumberKey;
 use dialtone_clock::Timestamp;
 use dialtone_contract::{BatchId, BatchState, EntryKey, TenantId};
 use dialtone_store::memory::MemoryStore;
 use dialtone_store::{
-    Accepted, Applied, BatchRow, BatchStore, CallRow, Change, ClaimDue, Directory, EntryRow,
-    EventRow, Idempotency, NewBatch, NewEntry, Outbox, OutboxRow, StoreError,
+    Accepted, Applied, BatchRow, BatchStore, CallRow, Change, ClaimDue, Claimed, Directory,
+    EntryRow, EventRow, Idempotency, Lane, NewBatch, NewEntry, Outbox, OutboxRow, StoreError,
+    Suppressions,
 };
 use tokio::sync::watch;
 
@@ -129,8 +131,25 @@ impl BatchStore for SimStore {
         self.write(|| self.guards.apply(&self.inner, changes)).await
     }
 
-    async fn claim_due(&self, claim: ClaimDue) -> Result<Vec<EntryRow>> {
+    async fn claim_due(&self, claim: ClaimDue) -> Result<Claimed> {
         self.write(|| self.guards.claim_due(&self.inner, claim)).await
+    }
+
+    async fn waiting(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        limit: u32,
+    ) -> Result<Vec<EntryRow>> {
+        self.read(|| ready(self.inner.waiting(tenant, batch, limit))).await
+    }
+
+    async fn under_way(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+    ) -> Result<Vec<(EntryRow, CallRow)>> {
+        self.read(|| ready(self.inner.under_way(tenant, batch))).await
     }
 
     async fn batch(&self, tenant: &TenantId, batch: &BatchId) -> Result<Option<BatchRow>> {
@@ -221,12 +240,13 @@ impl BatchStore for SimStore {
 impl Outbox for SimStore {
     async fn due_outbox(
         &self,
+        lane: Lane,
         now: Timestamp,
         again_at: Timestamp,
         limit: u32,
     ) -> Result<Vec<OutboxRow>> {
         let write = || {
-            let due = ready(self.inner.due_outbox(now, again_at, limit))?;
+            let due = ready(self.inner.due_outbox(lane, now, again_at, limit))?;
             self.guards.handed_out(&self.inner, &due)?;
             Ok(due)
         };
@@ -235,6 +255,10 @@ impl Outbox for SimStore {
 
     async fn outbox_done(&self, ids: &[i64]) -> Result<()> {
         self.write(|| ready(self.inner.outbox_done(ids))).await
+    }
+
+    async fn outbox_later(&self, id: i64, at: Timestamp) -> Result<()> {
+        self.write(|| ready(self.inner.outbox_later(id, at))).await
     }
 }
 
@@ -250,5 +274,34 @@ impl Directory for SimStore {
 
     async fn has_user(&self, tenant: &TenantId, user: i64) -> Result<bool> {
         self.read(|| ready(self.inner.has_user(tenant, user))).await
+    }
+
+    async fn max_concurrent(&self, tenant: &TenantId) -> Result<Option<u32>> {
+        self.read(|| ready(self.inner.max_concurrent(tenant))).await
+    }
+
+    async fn set_max_concurrent(&self, tenant: &TenantId, max: Option<u32>) -> Result<bool> {
+        self.write(|| ready(self.inner.set_max_concurrent(tenant, max))).await
+    }
+}
+
+#[async_trait]
+impl Suppressions for SimStore {
+    async fn suppress(
+        &self,
+        tenant: &TenantId,
+        numbers: &[NumberKey],
+        source: &str,
+        at: Timestamp,
+    ) -> Result<u32> {
+        self.write(|| ready(self.inner.suppress(tenant, numbers, source, at))).await
+    }
+
+    async fn unsuppress(&self, tenant: &TenantId, number: NumberKey) -> Result<bool> {
+        self.write(|| ready(self.inner.unsuppress(tenant, number))).await
+    }
+
+    async fn is_suppressed(&self, tenant: &TenantId, number: NumberKey) -> Result<bool> {
+        self.read(|| ready(self.inner.is_suppressed(tenant, number))).await
     }
 }

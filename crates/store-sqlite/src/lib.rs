@@ -15,6 +15,7 @@ mod convert;
 mod lock;
 mod migrate;
 mod open;
+mod ports;
 mod reader;
 mod sql;
 mod store;

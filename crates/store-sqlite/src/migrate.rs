@@ -6,8 +6,11 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(crate) const APPLICATION_ID: i32 = 0x4449_414c;
 
 /// In order. One that has been released is never edited.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_init.sql"), include_str!("../migrations/0003_access.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_init.sql"),
+    include_str!("../migrations/0002_pipeline.sql"),
+    include_str!("../migrations/0003_access.sql"),
+];
 
 /// The schema that this program writes.
 pub(crate) fn known() -> i32 {

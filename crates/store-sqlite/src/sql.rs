@@ -12,5 +12,7 @@ pub(crate) mod entries;
 pub(crate) mod events;
 pub(crate) mod idempotency;
 pub(crate) mod meta;
+pub(crate) mod numbers;
 pub(crate) mod outbox;
 pub(crate) mod reports;
+pub(crate) mod suppressions;

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use dialtone_clock::{Clock, ScaledClock, Timeline, Timestamp};
 use dialtone_contract::{BatchId, BatchState, EntryKey, TenantId};
 use dialtone_store::{
-    Accepted, Applied, BatchRow, BatchStore, BatchTransition, CallRow, Change, ClaimDue, Directory,
-    EntryRow, EventRow, Idempotency, NewBatch, NewEntry, Outbox, OutboxRow, StoreError,
+    Accepted, Applied, BatchRow, BatchStore, BatchTransition, CallRow, Change, ClaimDue, Claimed,
+    EntryRow, EventRow, Idempotency, NewBatch, NewEntry, StoreError,
 };
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -17,9 +17,7 @@ use crate::convert::{Fault, Result};
 use crate::lock::DirLock;
 use crate::open::{self, DB_FILE, OpenError};
 use crate::reader::{self, Readers};
-use crate::sql::{
-    apply, batches, claim, directory, entries, events, idempotency, meta, outbox, reports,
-};
+use crate::sql::{apply, batches, claim, entries, events, idempotency, meta, outbox, reports};
 use crate::writer::{Writer, Written};
 
 /// The embedded engine. Cheap to call from many tasks at once; ends its threads and
@@ -202,6 +200,8 @@ impl BatchStore for SqliteStore {
             from: BatchState::Loading,
             to: BatchState::Accepted,
             reason: None,
+            limits: None,
+            cancel: None,
             at,
         };
         self.write(move |c| accept(c, &change, idempotency.as_ref())).await
@@ -236,12 +236,31 @@ impl BatchStore for SqliteStore {
         .await
     }
 
-    async fn claim_due(&self, due: ClaimDue) -> std::result::Result<Vec<EntryRow>, StoreError> {
+    async fn claim_due(&self, due: ClaimDue) -> std::result::Result<Claimed, StoreError> {
         self.write(move |c| {
             let answer = claim::claim(c, &due)?;
-            Ok(Written { made_work: !answer.is_empty(), answer })
+            Ok(Written { made_work: !answer.leased.is_empty(), answer })
         })
         .await
+    }
+
+    async fn waiting(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        limit: u32,
+    ) -> std::result::Result<Vec<EntryRow>, StoreError> {
+        let (tenant, batch) = (tenant.clone(), batch.clone());
+        self.read(move |c| entries::waiting(c, &tenant, &batch, limit)).await
+    }
+
+    async fn under_way(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+    ) -> std::result::Result<Vec<(EntryRow, CallRow)>, StoreError> {
+        let (tenant, batch) = (tenant.clone(), batch.clone());
+        self.read(move |c| entries::under_way(c, &tenant, &batch)).await
     }
 
     async fn batch(
@@ -378,47 +397,4 @@ fn accept(
         idempotency::insert(connection, tenant, batch, new, change.at)?;
     }
     Ok(Written { answer: Accepted::Accepted, made_work: true })
-}
-
-#[async_trait]
-impl Outbox for SqliteStore {
-    async fn due_outbox(
-        &self,
-        now: Timestamp,
-        again_at: Timestamp,
-        limit: u32,
-    ) -> std::result::Result<Vec<OutboxRow>, StoreError> {
-        self.write(move |c| outbox::hand_out(c, now, again_at, limit).map(Written::quietly)).await
-    }
-
-    async fn outbox_done(&self, ids: &[i64]) -> std::result::Result<(), StoreError> {
-        let ids = ids.to_vec();
-        self.write(move |c| outbox::done(c, &ids).map(Written::quietly)).await
-    }
-}
-
-#[async_trait]
-impl Directory for SqliteStore {
-    async fn seed_demo(&self) -> std::result::Result<(), StoreError> {
-        let demo = TenantId::new("demo");
-        self.write(move |c| directory::seed(c, &demo, 1, "demo").map(Written::quietly)).await
-    }
-
-    async fn has_voice(
-        &self,
-        tenant: &TenantId,
-        voice: &str,
-    ) -> std::result::Result<bool, StoreError> {
-        let (tenant, voice) = (tenant.clone(), voice.to_owned());
-        self.read(move |c| directory::has_voice(c, &tenant, &voice)).await
-    }
-
-    async fn has_user(
-        &self,
-        tenant: &TenantId,
-        user: i64,
-    ) -> std::result::Result<bool, StoreError> {
-        let tenant = tenant.clone();
-        self.read(move |c| directory::has_user(c, &tenant, user)).await
-    }
 }

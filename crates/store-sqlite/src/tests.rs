@@ -46,7 +46,7 @@ async fn hot_statements_use_their_indexes() {
     assert_eq!(deadlines[1], call);
     let next = "SEARCH batch_entries USING COVERING INDEX batch_entries_under_way (deadline>?)";
     assert_eq!(plan(&store, entries::NEXT_DEADLINE).await, [next]);
-    let next = "SEARCH outbox USING COVERING INDEX outbox_due (due_at>?)";
+    let next = "SEARCH outbox USING COVERING INDEX outbox_next (due_at>?)";
     assert_eq!(plan(&store, outbox::NEXT).await, [next]);
     let next = plan(&store, batches::NEXT_WAITING).await;
     let covering =
@@ -261,6 +261,8 @@ async fn a_panic_in_an_operation_is_not_silent() {
     let (store, _dir) = fresh();
     let answer = store.write::<()>(|_| panic!("a bug")).await;
     assert!(matches!(answer, Err(StoreError::Unknown(_))), "{answer:?}");
+    // While the thread is still ending, an operation may yet reach it, and is unknown too.
     let answer = store.seed_demo().await;
-    assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+    let silent = !matches!(answer, Err(StoreError::Unavailable(_) | StoreError::Unknown(_)));
+    assert!(!silent, "{answer:?}");
 }

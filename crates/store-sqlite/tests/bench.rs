@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dialtone_auth::Phone;
+use dialtone_auth::{NumberKey, Phone};
 use dialtone_clock::{ScaledClock, Timeline, Timestamp};
 use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode};
 use dialtone_contract::{
@@ -65,6 +65,7 @@ fn spec(total: u32) -> BatchSpec {
         outcomes: OutcomeMode::Exact,
         durations: Durations::default(),
         options: BatchOptions::default(),
+        retry_of: None,
     }
 }
 
@@ -75,7 +76,15 @@ async fn loaded(store: &SqliteStore, token: &str, total: u32) -> BatchId {
     store.create_batch(new).await.expect("created");
     let to = Phone::parse("+15550000001").expect("a number");
     let entries: Vec<NewEntry> = (1..=total)
-        .map(|seq| NewEntry { seq, to: to.clone(), planned: None, not_before: at(0) })
+        .map(|seq| NewEntry {
+            seq,
+            to: to.clone(),
+            number: NumberKey::from_bytes([0; NumberKey::LEN]),
+            timezone: None,
+            variables: None,
+            planned: None,
+            not_before: at(0),
+        })
         .collect();
     let start = Instant::now();
     for chunk in entries.chunks(5_000) {
@@ -97,6 +106,7 @@ fn heartbeat(entry: &EntryRow) -> Transition {
         attempt: entry.attempt,
         lease_epoch: None,
         deadline_seen: None,
+        batch_in: None,
         to: entry.state,
         outcome: entry.outcome,
         new_attempt: entry.attempt,
@@ -104,6 +114,7 @@ fn heartbeat(entry: &EntryRow) -> Transition {
         not_before: None,
         deadline: Some(at(99)),
         cap: None,
+        number: None,
         call: CallPatch::default(),
         outbox: Vec::new(),
         at: at(2),
@@ -159,13 +170,18 @@ async fn claims(store: &SqliteStore, batch: &BatchId, limit: u32) -> Vec<EntryRo
         claimable: &[BatchState::Accepted],
         limit,
         max_in_flight: u32::MAX,
+        tenant_max_in_flight: None,
+        barrier: false,
+        pace: None,
+        exclusive: false,
+        zones_open: None,
         now: at(1),
         deadline: at(99),
         lease_epoch: 1,
     };
     let (start, mut rows, mut n) = (Instant::now(), Vec::new(), 0_u32);
     while start.elapsed() < SPAN {
-        let leased = store.claim_due(claim.clone()).await.expect("claimed");
+        let leased = store.claim_due(claim.clone()).await.expect("claimed").leased;
         if leased.is_empty() {
             break;
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use dialtone_auth::Phone;
+use dialtone_auth::{NumberKey, Phone};
 use dialtone_clock::{ScaledClock, Timeline, Timestamp};
 use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode};
 use dialtone_contract::{
@@ -41,13 +41,22 @@ fn new_batch(tenant: &TenantId, batch: &BatchId) -> NewBatch {
         outcomes: OutcomeMode::Exact,
         durations: Durations::default(),
         options: BatchOptions::default(),
+        retry_of: None,
     };
     NewBatch { tenant: tenant.clone(), id: batch.clone(), spec, created_at: at(0) }
 }
 
 fn entries() -> Vec<NewEntry> {
     let to = Phone::parse("+15550000001").expect("a number");
-    let entry = |seq| NewEntry { seq, to: to.clone(), planned: None, not_before: at(0) };
+    let entry = |seq| NewEntry {
+        seq,
+        to: to.clone(),
+        number: NumberKey::from_bytes([0; NumberKey::LEN]),
+        timezone: None,
+        variables: None,
+        planned: None,
+        not_before: at(0),
+    };
     (1..=3).map(entry).collect()
 }
 
@@ -67,11 +76,16 @@ async fn one_batch(store: &SqliteStore, tenant: &TenantId, token: &str, tell: im
         claimable: &[BatchState::Accepted],
         limit: 2,
         max_in_flight: u32::MAX,
+        tenant_max_in_flight: None,
+        barrier: false,
+        pace: None,
+        exclusive: false,
+        zones_open: None,
         now: at(1),
         deadline: at(9),
         lease_epoch: 1,
     };
-    assert_eq!(store.claim_due(claim).await.expect("claimed").len(), 2);
+    assert_eq!(store.claim_due(claim).await.expect("claimed").leased.len(), 2);
     tell("claimed");
 }
 

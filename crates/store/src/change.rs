@@ -1,8 +1,10 @@
+use dialtone_auth::NumberKey;
 use dialtone_clock::Timestamp;
 use dialtone_contract::{
-    BatchId, BatchState, CallState, EntryEvent, EntryKey, EntryState, Outcome, TenantId,
+    BatchId, BatchState, CallState, CancelMode, EntryEvent, EntryKey, EntryState, Outcome, TenantId,
 };
-use serde::{Deserialize, Serialize};
+
+use crate::{BatchLimits, OutboxItem};
 
 /// One guarded change.
 #[expect(
@@ -37,7 +39,8 @@ impl Applied {
 }
 
 /// A change to one entry. It is made if, and only if, the entry is in state `from` at
-/// `attempt` (and, where named, under `lease_epoch` and with `deadline_seen`).
+/// `attempt` (and, where named, under `lease_epoch`, with `deadline_seen`, and while the
+/// batch is in one of the states `batch_in`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
     /// The tenant.
@@ -57,6 +60,8 @@ pub struct Transition {
     /// Expected deadline, for changes that were decided on it: heartbeats and the end of
     /// a call move it without moving state or attempt.
     pub deadline_seen: Option<Timestamp>,
+    /// Expected state of the batch, for changes that must not come after its cancel.
+    pub batch_in: Option<&'static [BatchState]>,
     /// New state.
     pub to: EntryState,
     /// New outcome.
@@ -71,12 +76,23 @@ pub struct Transition {
     pub deadline: Option<Timestamp>,
     /// End of the state whatever heartbeats say.
     pub cap: Option<Timestamp>,
+    /// The number that the end of an attempt lets go of, if the claim held it.
+    pub number: Option<NumberRelease>,
     /// What changes in the attempt's call log.
     pub call: CallPatch,
     /// What shall leave the platform because of this, in the same commit.
     pub outbox: Vec<OutboxItem>,
     /// When it happens.
     pub at: Timestamp,
+}
+
+/// A number that nobody calls any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NumberRelease {
+    /// The number.
+    pub key: NumberKey,
+    /// When it may be called again; `None` for at once.
+    pub free_at: Option<Timestamp>,
 }
 
 /// Changes to one attempt's call log; `None` leaves a column as it is.
@@ -106,7 +122,8 @@ pub struct CallPatch {
     pub remove: bool,
 }
 
-/// A change to one batch. It is made if, and only if, the batch is in state `from`.
+/// A change to one batch. It is made if, and only if, the batch is in state `from`. It
+/// may stay there, and only its limits or its cancel mode change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchTransition {
     /// The tenant.
@@ -119,42 +136,11 @@ pub struct BatchTransition {
     pub to: BatchState,
     /// Why.
     pub reason: Option<String>,
+    /// New limits; `None` leaves them.
+    pub limits: Option<BatchLimits>,
+    /// New cancel mode; `None` leaves it.
+    pub cancel: Option<CancelMode>,
     /// When it happens; becomes `started_at` on the way to `running` (once) and
     /// `finished_at` on the way to a terminal state.
     pub at: Timestamp,
-}
-
-/// A request for entries to work on: `pending` and `retry_wait` entries whose time has
-/// come are leased, each with a new attempt and its call log.
-#[derive(Clone, Debug)]
-pub struct ClaimDue {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// The batch.
-    pub batch: BatchId,
-    /// Nothing is leased unless the batch is in one of these states.
-    pub claimable: &'static [BatchState],
-    /// Entries at most.
-    pub limit: u32,
-    /// Nothing is leased beyond so many entries of the batch in flight, those of other
-    /// dispatchers included.
-    pub max_in_flight: u32,
-    /// Product time.
-    pub now: Timestamp,
-    /// When the lease runs out.
-    pub deadline: Timestamp,
-    /// Fencing token of the dispatcher.
-    pub lease_epoch: u64,
-}
-
-/// What has to leave the platform after a commit, at least once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum OutboxItem {
-    /// Close the LiveKit room of an ended attempt, so that whoever is still in it, or
-    /// still on the way, finds the door shut.
-    DeleteRoom {
-        /// The room.
-        room: String,
-    },
 }

@@ -11,10 +11,12 @@ mod batches;
 mod claims;
 mod differential;
 mod fixture;
+mod held;
 mod idempotency;
 mod intake;
 mod isolation;
 mod misc;
+mod orders;
 mod outbox;
 mod selectors;
 mod stream;
@@ -73,6 +75,18 @@ cases! { $
     claims::claims_need_a_claimable_batch
     claims::nothing_is_claimed_twice
     claims::a_retried_entry_is_claimed_when_its_time_comes
+    held::a_suppressed_number_is_not_leased
+    held::a_number_is_called_once_at_a_time
+    held::only_its_holder_lets_go_of_a_number
+    held::entries_of_closed_zones_are_held
+    held::a_wave_waits_for_the_one_before
+    held::claims_keep_to_the_pace
+    held::claims_keep_to_the_tenants_calls_at_once
+    orders::a_change_may_need_a_state_of_the_batch
+    orders::limits_and_cancels_stay_with_the_batch
+    orders::waiting_and_under_way_are_told_apart
+    orders::a_tenants_bound_is_kept
+    orders::lanes_are_handed_out_apart
     intake::a_loading_batch_is_invisible
     intake::an_entry_that_is_there_stays
     intake::entries_are_added_only_while_loading

@@ -11,18 +11,22 @@
 
 mod access;
 mod change;
+mod claim;
 pub mod conformance;
 mod error;
 pub mod memory;
 pub mod memory_access;
+mod outbox;
 mod port;
 mod row;
 
 pub use access::{Access, ApiKeyRow, NewApiKey};
-pub use change::{Applied, BatchTransition, CallPatch, Change, ClaimDue, OutboxItem, Transition};
+pub use change::{Applied, BatchTransition, CallPatch, Change, NumberRelease, Transition};
+pub use claim::{ClaimDue, Claimed, Held, Pace};
 pub use error::StoreError;
-pub use port::{Accepted, BatchStore, Directory, Idempotency, Outbox, Store};
+pub use outbox::{Lane, OutboxItem};
+pub use port::{Accepted, BatchStore, Directory, Idempotency, Outbox, Store, Suppressions};
 pub use row::{
-    BatchMode, BatchRow, BatchSpec, CallRow, CounterKey, Counters, EntryRow, EventRow, NewBatch,
-    NewEntry, OutboxRow,
+    BatchLimits, BatchMode, BatchRow, BatchSpec, CallRow, CounterKey, Counters, EntryRow, EventRow,
+    NewBatch, NewEntry, OutboxRow,
 };

@@ -1,11 +1,12 @@
 use async_trait::async_trait;
+use dialtone_auth::NumberKey;
 use dialtone_clock::Timestamp;
 use dialtone_contract::{BatchId, BatchState, EntryKey, TenantId};
 use tokio::sync::watch;
 
 use crate::{
-    Applied, BatchRow, CallRow, Change, ClaimDue, EntryRow, EventRow, NewBatch, NewEntry,
-    OutboxRow, StoreError,
+    Applied, BatchRow, CallRow, Change, ClaimDue, Claimed, EntryRow, EventRow, Lane, NewBatch,
+    NewEntry, OutboxRow, StoreError,
 };
 
 /// A create request's key and what it was sent with.
@@ -70,8 +71,25 @@ pub trait BatchStore: Send + Sync + 'static {
     /// hold are in one commit, and answers come after it.
     async fn apply(&self, changes: &[Change]) -> Result<Vec<Applied>, StoreError>;
 
-    /// Leases due entries of one batch, earliest first, with a new attempt each.
-    async fn claim_due(&self, claim: ClaimDue) -> Result<Vec<EntryRow>, StoreError>;
+    /// Leases due entries of one batch, earliest first, with a new attempt each; says of
+    /// those that it came upon and could not lease why not.
+    async fn claim_due(&self, claim: ClaimDue) -> Result<Claimed, StoreError>;
+
+    /// Entries of a batch that wait for a claim, whether or not they are due.
+    async fn waiting(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        limit: u32,
+    ) -> Result<Vec<EntryRow>, StoreError>;
+
+    /// Entries of a batch with an attempt under way, with that attempt. As many as there
+    /// are: a batch's limits bound them.
+    async fn under_way(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+    ) -> Result<Vec<(EntryRow, CallRow)>, StoreError>;
 
     /// A batch with its figures, all at one `event_seq`.
     async fn batch(
@@ -150,10 +168,11 @@ pub trait BatchStore: Send + Sync + 'static {
 /// What has to leave the platform.
 #[async_trait]
 pub trait Outbox: Send + Sync + 'static {
-    /// Hands out due items and makes them due again at `again_at`, so that an item whose
-    /// sender dies is sent by the next one.
+    /// Hands out due items of a lane and makes them due again at `again_at`, so that an
+    /// item whose sender dies is sent by the next one.
     async fn due_outbox(
         &self,
+        lane: Lane,
         now: Timestamp,
         again_at: Timestamp,
         limit: u32,
@@ -161,6 +180,9 @@ pub trait Outbox: Send + Sync + 'static {
 
     /// Removes items that have been sent.
     async fn outbox_done(&self, ids: &[i64]) -> Result<(), StoreError>;
+
+    /// Makes an item due at `at`, if it is still there.
+    async fn outbox_later(&self, id: i64, at: Timestamp) -> Result<(), StoreError>;
 }
 
 /// Who may ask for what.
@@ -174,9 +196,40 @@ pub trait Directory: Send + Sync + 'static {
 
     /// Whether the tenant has this user.
     async fn has_user(&self, tenant: &TenantId, user: i64) -> Result<bool, StoreError>;
+
+    /// Calls that the tenant may have in flight at once, if that is bounded.
+    async fn max_concurrent(&self, tenant: &TenantId) -> Result<Option<u32>, StoreError>;
+
+    /// Bounds the calls that the tenant may have in flight at once; `false` if there is
+    /// no such tenant.
+    async fn set_max_concurrent(
+        &self,
+        tenant: &TenantId,
+        max: Option<u32>,
+    ) -> Result<bool, StoreError>;
+}
+
+/// Numbers that may not be called.
+#[async_trait]
+pub trait Suppressions: Send + Sync + 'static {
+    /// Adds numbers; one that is there already keeps its source. Gives how many are new.
+    async fn suppress(
+        &self,
+        tenant: &TenantId,
+        numbers: &[NumberKey],
+        source: &str,
+        at: Timestamp,
+    ) -> Result<u32, StoreError>;
+
+    /// Removes a number; whether it was there.
+    async fn unsuppress(&self, tenant: &TenantId, number: NumberKey) -> Result<bool, StoreError>;
+
+    /// Whether the number may not be called.
+    async fn is_suppressed(&self, tenant: &TenantId, number: NumberKey)
+    -> Result<bool, StoreError>;
 }
 
 /// All ports of one engine.
-pub trait Store: BatchStore + Outbox + Directory {}
+pub trait Store: BatchStore + Outbox + Directory + Suppressions {}
 
-impl<S: BatchStore + Outbox + Directory> Store for S {}
+impl<S: BatchStore + Outbox + Directory + Suppressions> Store for S {}

@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 
-use dialtone_auth::Phone;
+use dialtone_auth::{NumberKey, Phone};
 use dialtone_clock::Timestamp;
 use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode};
 use dialtone_contract::{
-    BatchId, BatchState, CallState, EntryEvent, EntryKey, EntryState, Outcome, OutcomeWeights,
-    PlannedOutcome, ScriptedFaults, TenantId,
+    BatchId, BatchState, CallState, CancelMode, EntryEvent, EntryKey, EntryState, Outcome,
+    OutcomeWeights, PlannedOutcome, ScriptedFaults, TenantId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,18 @@ pub struct BatchSpec {
     pub durations: Durations,
     /// How the batch is worked off.
     pub options: BatchOptions,
+    /// The batch whose failed entries this one calls again.
+    #[serde(default)]
+    pub retry_of: Option<BatchId>,
+}
+
+/// What a running batch has been told from outside; `None` leaves it to the spec.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BatchLimits {
+    /// Calls in flight at once.
+    pub max_concurrent: Option<u32>,
+    /// Calls begun per second of product time.
+    pub calls_per_second: Option<f64>,
 }
 
 /// A batch to be created, in state `loading`.
@@ -71,6 +83,12 @@ pub struct NewEntry {
     pub seq: u32,
     /// Who to call.
     pub to: Phone,
+    /// The number as it is compared.
+    pub number: NumberKey,
+    /// IANA name of the recipient's time zone.
+    pub timezone: Option<String>,
+    /// What the agent is told of the recipient: a JSON object.
+    pub variables: Option<String>,
     /// What a test batch plans for it.
     pub planned: Option<PlannedOutcome>,
     /// Earliest claim.
@@ -110,9 +128,24 @@ pub struct BatchRow {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+    /// What it has been told since.
+    pub limits: BatchLimits,
+    /// Up to where its pace has been used.
+    pub paced_at: Option<Timestamp>,
+    /// When the last claim that leased something was.
+    pub claimed_at: Option<Timestamp>,
+    /// How it was cancelled.
+    pub cancel: Option<CancelMode>,
+    /// Rows of its upload that were not taken.
+    pub rejected: u32,
 }
 
 impl BatchRow {
+    /// Calls in flight at once, as told last.
+    pub fn max_concurrent(&self) -> u32 {
+        self.limits.max_concurrent.unwrap_or(self.spec.options.max_concurrent)
+    }
+
     /// Entries whose state passes `test`.
     pub fn count(&self, test: impl Fn(EntryState) -> bool) -> u32 {
         self.counters.iter().filter(|((state, _), _)| test(*state)).map(|(_, n)| n).sum()
@@ -128,6 +161,12 @@ pub struct EntryRow {
     pub key: EntryKey,
     /// Who to call.
     pub to: Phone,
+    /// The number as it is compared.
+    pub number: NumberKey,
+    /// IANA name of the recipient's time zone.
+    pub timezone: Option<String>,
+    /// What the agent is told of the recipient: a JSON object.
+    pub variables: Option<String>,
     /// What a test batch plans for it.
     pub planned: Option<PlannedOutcome>,
     /// Where it stands.
@@ -173,6 +212,26 @@ pub struct CallRow {
     pub reason: Option<String>,
     /// How long the agent says the call lasted, in product milliseconds.
     pub duration_ms: Option<u64>,
+}
+
+impl CallRow {
+    /// The call log of an attempt that has just been leased.
+    pub fn leased(attempt: u32, at: Timestamp) -> Self {
+        Self {
+            attempt,
+            state: CallState::Dispatching,
+            leased_at: at,
+            dispatch_id: None,
+            dispatched_at: None,
+            claimed_at: None,
+            claimer: None,
+            closed_outcome: None,
+            ended_at: None,
+            outcome: None,
+            reason: None,
+            duration_ms: None,
+        }
+    }
 }
 
 /// One event of a batch: a row of `call_events`. Folding a batch's events in order of
@@ -232,9 +291,11 @@ impl EventRow {
 
     /// The event of a change to a batch.
     pub fn of_batch(event_seq: u64, change: &BatchTransition) -> Self {
+        let stays = change.from == change.to;
+        let kind = if stays { "batch.changed" } else { change.to.event() };
         Self {
             event_seq,
-            kind: change.to.event().to_owned(),
+            kind: kind.to_owned(),
             seq: None,
             attempt: None,
             from: change.from.as_str().to_owned(),

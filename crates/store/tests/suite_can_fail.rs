@@ -4,13 +4,15 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use dialtone_auth::NumberKey;
 use dialtone_clock::Timestamp;
 use dialtone_contract::{BatchId, BatchState, EntryKey, TenantId};
 use dialtone_store::conformance::CASES;
 use dialtone_store::memory::MemoryStore;
 use dialtone_store::{
-    Accepted, Applied, BatchRow, BatchStore, CallRow, Change, ClaimDue, Directory, EntryRow,
-    EventRow, Idempotency, NewBatch, NewEntry, Outbox, OutboxRow, StoreError, Transition,
+    Accepted, Applied, BatchRow, BatchStore, CallRow, Change, ClaimDue, Claimed, Directory,
+    EntryRow, EventRow, Idempotency, Lane, NewBatch, NewEntry, Outbox, OutboxRow, Pace, StoreError,
+    Suppressions, Transition,
 };
 use tokio::sync::watch;
 
@@ -51,6 +53,24 @@ enum Flaw {
     OverlappingPages,
     /// What a tenant has, all have.
     AnyTenant,
+    /// The batch's state is not compared where a change names it.
+    AnyBatchStateOfChange,
+    /// Claims look at no calls in flight of the tenant.
+    AnyTenantInFlight,
+    /// Waves are not kept apart.
+    NoBarrier,
+    /// The pace is not compared.
+    AnyPace,
+    /// Numbers are not held.
+    NotExclusive,
+    /// Windows are not looked at.
+    AnyZone,
+    /// Numbers are not let go of.
+    NumbersStay,
+    /// Suppressed numbers are forgotten.
+    NoSuppressions,
+    /// Lanes are mixed.
+    OneLane,
 }
 
 const FLAWS: &[Flaw] = &[
@@ -71,6 +91,15 @@ const FLAWS: &[Flaw] = &[
     Flaw::LateDeadlines,
     Flaw::OverlappingPages,
     Flaw::AnyTenant,
+    Flaw::AnyBatchStateOfChange,
+    Flaw::AnyTenantInFlight,
+    Flaw::NoBarrier,
+    Flaw::AnyPace,
+    Flaw::NotExclusive,
+    Flaw::AnyZone,
+    Flaw::NumbersStay,
+    Flaw::NoSuppressions,
+    Flaw::OneLane,
 ];
 
 /// The memory engine with one flaw.
@@ -120,6 +149,8 @@ impl Broken {
             Flaw::AnyDeadline => change.deadline_seen = None,
             Flaw::NoOutbox => change.outbox.clear(),
             Flaw::NoDials => change.dial = false,
+            Flaw::AnyBatchStateOfChange => change.batch_in = None,
+            Flaw::NumbersStay => change.number = None,
             Flaw::NoCalls => change.call = dialtone_store::CallPatch::default(),
             _ => {}
         }
@@ -174,7 +205,7 @@ impl BatchStore for Broken {
         Ok(answers)
     }
 
-    async fn claim_due(&self, mut claim: ClaimDue) -> Result<Vec<EntryRow>, StoreError> {
+    async fn claim_due(&self, mut claim: ClaimDue) -> Result<Claimed, StoreError> {
         if self.is(Flaw::AnyClaimable) {
             claim.claimable = BatchState::ALL;
         }
@@ -182,7 +213,36 @@ impl BatchStore for Broken {
         if self.is(Flaw::AnyInFlight) {
             claim.max_in_flight = u32::MAX;
         }
+        match self.flaw {
+            Flaw::AnyTenantInFlight => claim.tenant_max_in_flight = None,
+            Flaw::NoBarrier => claim.barrier = false,
+            Flaw::NotExclusive => claim.exclusive = false,
+            Flaw::AnyZone => claim.zones_open = None,
+            Flaw::AnyPace => {
+                let row = self.inner.batch(&claim.tenant, &claim.batch).await?;
+                let now = row.and_then(|row| row.paced_at);
+                claim.pace = claim.pace.map(|pace| Pace { seen: now, ..pace });
+            }
+            _ => {}
+        }
         self.inner.claim_due(claim).await
+    }
+
+    async fn waiting(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        limit: u32,
+    ) -> Result<Vec<EntryRow>, StoreError> {
+        self.inner.waiting(tenant, batch, limit).await
+    }
+
+    async fn under_way(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+    ) -> Result<Vec<(EntryRow, CallRow)>, StoreError> {
+        self.inner.under_way(tenant, batch).await
     }
 
     async fn batch(
@@ -279,11 +339,13 @@ impl BatchStore for Broken {
 impl Outbox for Broken {
     async fn due_outbox(
         &self,
+        lane: Lane,
         now: Timestamp,
         again_at: Timestamp,
         limit: u32,
     ) -> Result<Vec<OutboxRow>, StoreError> {
-        let due = self.inner.due_outbox(now, again_at, limit).await?;
+        let lane = if self.is(Flaw::OneLane) { Lane::LiveKit } else { lane };
+        let due = self.inner.due_outbox(lane, now, again_at, limit).await?;
         if self.is(Flaw::AtMostOnce) {
             let ids: Vec<i64> = due.iter().map(|row| row.id).collect();
             self.inner.outbox_done(&ids).await?;
@@ -293,6 +355,10 @@ impl Outbox for Broken {
 
     async fn outbox_done(&self, ids: &[i64]) -> Result<(), StoreError> {
         self.inner.outbox_done(ids).await
+    }
+
+    async fn outbox_later(&self, id: i64, at: Timestamp) -> Result<(), StoreError> {
+        self.inner.outbox_later(id, at).await
     }
 }
 
@@ -308,6 +374,46 @@ impl Directory for Broken {
 
     async fn has_user(&self, tenant: &TenantId, user: i64) -> Result<bool, StoreError> {
         self.inner.has_user(tenant, user).await
+    }
+
+    async fn max_concurrent(&self, tenant: &TenantId) -> Result<Option<u32>, StoreError> {
+        self.inner.max_concurrent(tenant).await
+    }
+
+    async fn set_max_concurrent(
+        &self,
+        tenant: &TenantId,
+        max: Option<u32>,
+    ) -> Result<bool, StoreError> {
+        self.inner.set_max_concurrent(tenant, max).await
+    }
+}
+
+#[async_trait]
+impl Suppressions for Broken {
+    async fn suppress(
+        &self,
+        tenant: &TenantId,
+        numbers: &[NumberKey],
+        source: &str,
+        at: Timestamp,
+    ) -> Result<u32, StoreError> {
+        if self.is(Flaw::NoSuppressions) {
+            return Ok(u32::try_from(numbers.len()).unwrap_or(u32::MAX));
+        }
+        self.inner.suppress(tenant, numbers, source, at).await
+    }
+
+    async fn unsuppress(&self, tenant: &TenantId, number: NumberKey) -> Result<bool, StoreError> {
+        self.inner.unsuppress(tenant, number).await
+    }
+
+    async fn is_suppressed(
+        &self,
+        tenant: &TenantId,
+        number: NumberKey,
+    ) -> Result<bool, StoreError> {
+        self.inner.is_suppressed(tenant, number).await
     }
 }
 

@@ -8,18 +8,19 @@ use std::time::Instant;
 use dialtone_auth::Capabilities;
 use dialtone_clock::Clock;
 use dialtone_contract::{
-    BatchId, BatchState, DispatchMetadata, EntryState, TEST_WORKER_NAME, TestPlan, limits,
+    BatchId, BatchState, CancelMode, DispatchMetadata, EntryState, TEST_WORKER_NAME, TestPlan,
+    limits,
 };
 use dialtone_livekit::{LiveKit, LiveKitError, NewDispatch};
 use dialtone_store::{
-    Applied, BatchMode, BatchRow, BatchSpec, BatchTransition, CallRow, Change, ClaimDue, EntryRow,
-    Store, StoreError,
+    Applied, BatchMode, BatchRow, BatchSpec, BatchTransition, CallRow, Change, ClaimDue, Claimed,
+    EntryRow, Held, Store, StoreError,
 };
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::breaker::Breaker;
 use crate::calls::cut;
-use crate::{BatchMetrics, Happening, Rules, report};
+use crate::{BatchMetrics, Happening, Rules, WhileWaiting, report};
 
 /// Name of the agent workers that serve live batches.
 const LIVE_WORKER_NAME: &str = "batch-worker";
@@ -77,7 +78,7 @@ pub struct Trouble {
 
 /// Entries of the batch that may still be put in flight.
 fn room(batch: &BatchRow) -> u32 {
-    batch.spec.options.max_concurrent.saturating_sub(batch.count(EntryState::is_in_flight))
+    batch.max_concurrent().saturating_sub(batch.count(EntryState::is_in_flight))
 }
 
 impl Dispatcher {
@@ -145,8 +146,8 @@ impl Dispatcher {
         Ok(active.into_iter().map(|row| (row.id, row.spec)).collect())
     }
 
-    /// Starts accepted batches and closes those with nothing left to do; gives the
-    /// number of steps taken.
+    /// Starts accepted batches, ends what a cancel ends, and closes batches with nothing
+    /// left to do; gives the number of steps taken.
     ///
     /// # Errors
     /// If the store fails; the steps are taken again.
@@ -156,20 +157,57 @@ impl Dispatcher {
             let open = batch.count(|state| !state.is_terminal()) > 0;
             let next = match batch.state {
                 BatchState::Accepted => BatchState::Running,
-                BatchState::Running if !open => BatchState::Completing,
+                BatchState::Running | BatchState::Paused if !open => BatchState::Completing,
                 BatchState::Completing => {
-                    let text = report::render(&batch);
-                    let now = self.clock.now();
-                    self.store.put_report(&batch.tenant, &batch.id, &text, now).await?;
+                    self.write_report(&batch).await?;
                     BatchState::Completed
                 }
-                BatchState::Cancelling if !open => BatchState::Cancelled,
+                BatchState::Cancelling if open => {
+                    steps += self.end_cancelled(&batch).await?;
+                    continue;
+                }
+                BatchState::Cancelling => {
+                    self.write_report(&batch).await?;
+                    BatchState::Cancelled
+                }
                 _ => continue,
             };
             let change = self.move_batch(&batch, next);
             steps += usize::from(self.store.apply(&[change]).await?[0].is_applied());
         }
         Ok(steps)
+    }
+
+    async fn write_report(&self, batch: &BatchRow) -> Result<(), StoreError> {
+        let text = report::render(batch);
+        self.store.put_report(&batch.tenant, &batch.id, &text, self.clock.now()).await?;
+        Ok(())
+    }
+
+    /// Ends entries of a cancelled batch: those that wait, and those under way that its
+    /// cancel mode does not let go on. Gives their number.
+    async fn end_cancelled(&self, batch: &BatchRow) -> Result<usize, StoreError> {
+        let now = self.clock.now();
+        let waiting = self.store.waiting(&batch.tenant, &batch.id, limits::SELECT_MAX).await?;
+        let cancel = |entry: &EntryRow| {
+            let decided = self.rules.while_waiting(entry, WhileWaiting::Cancelled, now);
+            Some(Change::Entry(decided.ok()?))
+        };
+        let mut changes: Vec<_> = waiting.iter().filter_map(cancel).collect();
+        if batch.count(EntryState::is_in_flight) > 0 {
+            let under_way = self.store.under_way(&batch.tenant, &batch.id).await?;
+            let hang_up = |(entry, call): &(EntryRow, CallRow)| {
+                let goes_on = batch.cancel != Some(CancelMode::Hangup) && entry.state.is_live();
+                let decided = self.rules.decide(&batch.spec, entry, call, Happening::HungUp, now);
+                Some(Change::Entry(decided.ok().filter(|_| !goes_on)?))
+            };
+            changes.extend(under_way.iter().filter_map(hang_up));
+        }
+        if changes.is_empty() {
+            return Ok(0);
+        }
+        let applied = self.store.apply(&changes).await?;
+        Ok(applied.iter().filter(|applied| applied.is_applied()).count())
     }
 
     fn move_batch(&self, batch: &BatchRow, to: BatchState) -> Change {
@@ -179,6 +217,8 @@ impl Dispatcher {
             from: batch.state,
             to,
             reason: None,
+            limits: None,
+            cancel: None,
             at: self.clock.now(),
         })
     }
@@ -218,13 +258,19 @@ impl Dispatcher {
                 batch: batch.id.clone(),
                 claimable: CLAIMABLE,
                 limit: share,
-                max_in_flight: batch.spec.options.max_concurrent,
+                max_in_flight: batch.max_concurrent(),
+                tenant_max_in_flight: None,
+                barrier: false,
+                pace: None,
+                exclusive: batch.spec.mode == BatchMode::Live,
+                zones_open: None,
                 now,
                 deadline: self.rules.guard(now, limits::LEASE),
                 lease_epoch: self.epoch,
             };
-            let entries = self.store.claim_due(claim).await?;
+            let Claimed { leased: entries, held } = self.store.claim_due(claim).await?;
             let committed = Instant::now();
+            self.move_held(&held).await?;
             left -= u32::try_from(entries.len()).unwrap_or(left);
             if !entries.is_empty() {
                 self.breaker.passed(now);
@@ -233,6 +279,25 @@ impl Dispatcher {
             claimed.extend(entries.into_iter().map(|entry| (Arc::clone(&spec), entry, committed)));
         }
         Ok(claimed)
+    }
+
+    /// Moves due entries that may not be leased out of the way of those that may.
+    async fn move_held(&self, held: &[(EntryRow, Held)]) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let later = self.rules.guard(now, limits::HELD_AGAIN);
+        let decide = |(entry, why): &(EntryRow, Held)| {
+            let what = match why {
+                Held::Suppressed => WhileWaiting::Suppressed,
+                Held::NumberBusy { free_at } => WhileWaiting::Deferred(free_at.unwrap_or(later)),
+                Held::ZoneClosed => WhileWaiting::Deferred(later),
+            };
+            Some(Change::Entry(self.rules.while_waiting(entry, what, now).ok()?))
+        };
+        let changes: Vec<_> = held.iter().filter_map(decide).collect();
+        if !changes.is_empty() {
+            self.store.apply(&changes).await?;
+        }
+        Ok(())
     }
 
     /// Sends one leased entry's dispatch to LiveKit, and gives what is to be recorded.

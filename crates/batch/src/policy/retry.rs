@@ -52,7 +52,7 @@ pub struct Ended {
 pub fn wait(options: &BatchOptions, seed: u64, ended: Ended) -> Option<Duration> {
     let rule = options.retry.get(&ended.outcome).copied();
     let rule = match (ended.class, retryable(ended.outcome)) {
-        (_, Retryable::Never) => None,
+        (_, Retryable::Never) | (RetryClass::Never, _) => None,
         (RetryClass::BeforeContact, _) => Some(rule.unwrap_or_default()),
         (RetryClass::ByOutcome, Retryable::ByRule) => rule,
         (RetryClass::AfterContact | RetryClass::ByOutcome, _) => {

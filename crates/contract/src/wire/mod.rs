@@ -3,6 +3,7 @@
 
 mod batch;
 mod call;
+mod control;
 mod entry;
 mod heartbeat;
 mod live;
@@ -14,6 +15,7 @@ pub use call::{
     CallStatusRequest, CallStatusResponse, ClaimRequest, ClaimResponse, EntryCompletedRequest,
     EntryCompletedResponse, HeartbeatRequest, HeartbeatResponse, HeartbeatState, ReportedStatus,
 };
+pub use control::{BatchControlled, BatchPatch, CancelRequest, EntryControlled, PatchedLimit};
 pub use entry::{AttemptView, EntryPage, EntryView};
 pub use heartbeat::{Heartbeat, WorkerDetails, WorkerHealth};
 pub use live::{

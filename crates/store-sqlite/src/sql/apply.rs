@@ -3,7 +3,7 @@
 use dialtone_store::{Applied, BatchTransition, Change, EventRow, Transition};
 use rusqlite::Connection;
 
-use super::{batches, calls, counters, entries, events, outbox};
+use super::{batches, calls, counters, entries, events, numbers, outbox};
 use crate::convert::Result;
 
 pub(crate) fn apply(connection: &Connection, change: &Change) -> Result<Applied> {
@@ -32,6 +32,9 @@ fn apply_entry(connection: &Connection, change: &Transition) -> Result<Applied> 
     let event_seq = batches::add(connection, tenant, batch, &delta)?;
     if recorded {
         events::record(connection, tenant, batch, &EventRow::of_entry(event_seq, change))?;
+    }
+    if let Some(release) = &change.number {
+        numbers::release(connection, tenant, &change.key, release)?;
     }
     for item in &change.outbox {
         outbox::add(connection, tenant, item, change.at)?;

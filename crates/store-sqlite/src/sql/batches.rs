@@ -1,8 +1,8 @@
 //! `voice_call_batches`.
 
 use dialtone_clock::Timestamp;
-use dialtone_contract::{BatchId, BatchState, TenantId};
-use dialtone_store::{BatchRow, BatchTransition, Counters, NewBatch};
+use dialtone_contract::{BatchId, BatchState, CancelMode, TenantId};
+use dialtone_store::{BatchLimits, BatchRow, BatchTransition, ClaimDue, Counters, NewBatch};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{counters, entries};
@@ -12,7 +12,8 @@ macro_rules! columns {
     ($rest:literal) => {
         concat!(
             "SELECT tenant_id, batch_id, spec, state, reason, event_seq, attempts, dials,
-                    created_at, started_at, finished_at
+                    created_at, started_at, finished_at, max_concurrent, calls_per_second,
+                    paced_at, claimed_at, cancel_mode, rejected
              FROM voice_call_batches ",
             $rest
         )
@@ -42,6 +43,11 @@ fn row(row: &Row<'_>) -> rusqlite::Result<BatchRow> {
         created_at: columns.at()?,
         started_at: columns.maybe_at()?,
         finished_at: columns.maybe_at()?,
+        limits: BatchLimits { max_concurrent: columns.take()?, calls_per_second: columns.take()? },
+        paced_at: columns.maybe_at()?,
+        claimed_at: columns.maybe_at()?,
+        cancel: columns.maybe_name()?,
+        rejected: columns.take()?,
     })
 }
 
@@ -116,12 +122,45 @@ pub(crate) fn state(
     Ok(found)
 }
 
+/// Where the batch stands and up to where its pace has been used; `None` if the tenant
+/// has no such batch.
+pub(crate) fn claim_state(
+    connection: &Connection,
+    tenant: &TenantId,
+    batch: &BatchId,
+) -> Result<Option<(BatchState, Option<Timestamp>)>> {
+    let sql = "SELECT state, paced_at FROM voice_call_batches
+               WHERE tenant_id = ?1 AND batch_id = ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let found = statement.query_row(params![tenant.as_str(), batch.as_str()], |row| {
+        let mut columns = Columns::of(row);
+        Ok((columns.name()?, columns.maybe_at()?))
+    });
+    Ok(found.optional()?)
+}
+
+/// Notes a claim that leased `n` entries, for the claims after it.
+pub(crate) fn note_claim(connection: &Connection, claim: &ClaimDue, n: u32) -> Result<()> {
+    let sql = "UPDATE voice_call_batches SET claimed_at = ?3, paced_at = coalesce(?4, paced_at)
+               WHERE tenant_id = ?1 AND batch_id = ?2";
+    connection.prepare_cached(sql)?.execute(params![
+        claim.tenant.as_str(),
+        claim.batch.as_str(),
+        claim.now.as_micros(),
+        claim.pace.map(|pace| pace.after(n).as_micros()),
+    ])?;
+    Ok(())
+}
+
 /// Moves the batch if it is where the change expects it; its `event_seq` then.
 pub(crate) fn move_to(connection: &Connection, change: &BatchTransition) -> Result<Option<u64>> {
     let sql = "UPDATE voice_call_batches
                SET state = ?4, reason = ?5, event_seq = event_seq + 1,
                    started_at = coalesce(started_at, ?6),
-                   finished_at = coalesce(?7, finished_at)
+                   finished_at = coalesce(?7, finished_at),
+                   max_concurrent = CASE WHEN ?8 THEN ?9 ELSE max_concurrent END,
+                   calls_per_second = CASE WHEN ?8 THEN ?10 ELSE calls_per_second END,
+                   cancel_mode = coalesce(?11, cancel_mode)
                WHERE tenant_id = ?1 AND batch_id = ?2 AND state = ?3
                RETURNING event_seq";
     let at = |set: bool| set.then(|| change.at.as_micros());
@@ -136,6 +175,10 @@ pub(crate) fn move_to(connection: &Connection, change: &BatchTransition) -> Resu
                 change.reason,
                 at(change.to == BatchState::Running),
                 at(change.to.is_terminal()),
+                change.limits.is_some(),
+                change.limits.and_then(|limits| limits.max_concurrent),
+                change.limits.and_then(|limits| limits.calls_per_second),
+                change.cancel.map(CancelMode::as_str),
             ],
             |row| Columns::of(row).u64(),
         )

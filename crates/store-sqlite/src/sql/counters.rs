@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dialtone_contract::{BatchId, Outcome, TenantId};
+use dialtone_contract::{BatchId, EntryState, Outcome, TenantId};
 use dialtone_store::{CounterKey, Counters};
 use rusqlite::{Connection, params};
 
@@ -18,6 +18,16 @@ pub(crate) fn of(connection: &Connection, tenant: &TenantId, batch: &BatchId) ->
         Ok(((columns.name()?, columns.maybe_name()?), columns.take()?))
     })?;
     Ok(rows.collect::<rusqlite::Result<Counters>>()?)
+}
+
+/// Entries of the tenant with an attempt under way, of all its batches.
+pub(crate) fn in_flight_of_tenant(connection: &Connection, tenant: &TenantId) -> Result<u32> {
+    let sql = "SELECT coalesce(sum(n), 0) FROM batch_counters INDEXED BY batch_counters_tenant
+               WHERE tenant_id = ?1 AND state IN (SELECT value FROM json_each(?2))";
+    let in_flight = EntryState::ALL.iter().filter(|state| state.is_in_flight());
+    let states = serde_json::to_string(&in_flight.collect::<Vec<_>>())?;
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.query_row(params![tenant.as_str(), states], |row| row.get(0))?)
 }
 
 /// Net moves between counters, gathered so that each row is written once.

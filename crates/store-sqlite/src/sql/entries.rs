@@ -1,19 +1,19 @@
 //! `batch_entries`.
 
-use dialtone_auth::Phone;
+use dialtone_auth::{NumberKey, Phone};
 use dialtone_clock::Timestamp;
 use dialtone_contract::{BatchId, EntryKey, EntryState, PlannedOutcome, TenantId};
 use dialtone_store::{CallRow, EntryRow, NewEntry, Transition};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{calls, counters};
-use crate::convert::{Columns, Result, int, micros};
+use crate::convert::{self, Columns, Result, int, micros};
 
 macro_rules! with_call {
     ($entries:literal, $call:literal, $rest:literal) => {
         concat!(
-            "SELECT e.tenant_id, e.batch_id, e.seq, e.phone, e.planned, e.state, e.outcome,
-                    e.attempt, e.not_before, e.deadline, e.cap, e.lease_epoch,
+            "SELECT e.tenant_id, e.batch_id, e.seq, e.phone, e.number_key, e.timezone,
+                    e.variables, e.planned, e.state, e.outcome, e.attempt, e.not_before, e.deadline, e.cap, e.lease_epoch,
                     c.attempt, c.status, c.leased_at, c.dispatch_id, c.dispatched_at,
                     c.claimed_at, c.claimer, c.closed_outcome, c.ended_at, c.outcome,
                     c.reason, c.duration_ms
@@ -47,16 +47,32 @@ pub(crate) const NEXT_DEADLINE: &str = "
 
 /// A page of a batch, by place.
 pub(crate) const PAGE: &str = "
-    SELECT tenant_id, batch_id, seq, phone, planned, state, outcome, attempt, not_before,
-           deadline, cap, lease_epoch
+    SELECT tenant_id, batch_id, seq, phone, number_key, timezone, variables, planned, state,
+           outcome, attempt, not_before, deadline, cap, lease_epoch
     FROM batch_entries
     WHERE tenant_id = ?1 AND batch_id = ?2 AND seq >= ?3
     ORDER BY seq LIMIT ?4";
 
+/// Entries of one batch that wait for a claim, earliest first.
+pub(crate) const WAITING: &str = "
+    SELECT tenant_id, batch_id, seq, phone, number_key, timezone, variables, planned, state,
+           outcome, attempt, not_before, deadline, cap, lease_epoch
+    FROM batch_entries INDEXED BY batch_entries_waiting
+    WHERE tenant_id = ?1 AND batch_id = ?2 AND not_before IS NOT NULL
+    ORDER BY not_before, seq LIMIT ?3";
+
+/// Entries of one batch with an attempt under way, with that attempt. The index holds
+/// those of all batches, which are as many as there are calls.
+pub(crate) const UNDER_WAY: &str = with_call!(
+    "batch_entries AS e INDEXED BY batch_entries_under_way",
+    "e.attempt",
+    "e.tenant_id = ?1 AND e.batch_id = ?2 AND e.deadline IS NOT NULL ORDER BY e.seq"
+);
+
 /// Due entries of one batch, earliest first.
 pub(crate) const DUE: &str = "
-    SELECT tenant_id, batch_id, seq, phone, planned, state, outcome, attempt, not_before,
-           deadline, cap, lease_epoch
+    SELECT tenant_id, batch_id, seq, phone, number_key, timezone, variables, planned, state,
+           outcome, attempt, not_before, deadline, cap, lease_epoch
     FROM batch_entries INDEXED BY batch_entries_waiting
     WHERE tenant_id = ?1 AND batch_id = ?2 AND not_before <= ?3
     ORDER BY not_before, seq LIMIT ?4";
@@ -66,6 +82,9 @@ fn row(columns: &mut Columns<'_>) -> rusqlite::Result<EntryRow> {
         tenant: TenantId::new(columns.take::<String>()?),
         key: EntryKey { batch: BatchId::new(columns.take::<String>()?), seq: columns.take()? },
         to: columns.text(Phone::parse)?,
+        number: NumberKey::from_bytes(columns.take()?),
+        timezone: columns.take()?,
+        variables: columns.take()?,
         planned: columns.maybe_name()?,
         state: columns.name()?,
         outcome: columns.maybe_name()?,
@@ -90,8 +109,9 @@ pub(crate) fn add(
     entries: &[NewEntry],
 ) -> Result<()> {
     let sql = "INSERT INTO batch_entries
-                   (tenant_id, batch_id, seq, phone, planned, state, not_before)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (batch_id, seq) DO NOTHING";
+                   (tenant_id, batch_id, seq, phone, number_key, timezone, variables, planned,
+                    state, not_before)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (batch_id, seq) DO NOTHING";
     let mut statement = connection.prepare_cached(sql)?;
     let mut added = 0;
     for new in entries {
@@ -100,6 +120,9 @@ pub(crate) fn add(
             batch.as_str(),
             new.seq,
             new.to.expose(),
+            new.number.as_bytes(),
+            new.timezone,
+            new.variables,
             new.planned.map(PlannedOutcome::as_str),
             EntryState::Pending.as_str(),
             new.not_before.as_micros(),
@@ -117,7 +140,11 @@ pub(crate) fn compare_and_swap(connection: &Connection, change: &Transition) -> 
                    cap = ?12
                WHERE tenant_id = ?1 AND batch_id = ?2 AND seq = ?3
                  AND state = ?4 AND attempt = ?5 AND (?6 IS NULL OR lease_epoch = ?6)
-                 AND (?13 IS NULL OR deadline = ?13)";
+                 AND (?13 IS NULL OR deadline = ?13)
+                 AND (?14 IS NULL OR EXISTS
+                      (SELECT 1 FROM voice_call_batches AS b
+                       WHERE b.tenant_id = ?1 AND b.batch_id = ?2
+                         AND b.state IN (SELECT value FROM json_each(?14))))";
     let moved = connection.prepare_cached(sql)?.execute(params![
         change.tenant.as_str(),
         change.key.batch.as_str(),
@@ -132,6 +159,7 @@ pub(crate) fn compare_and_swap(connection: &Connection, change: &Transition) -> 
         micros(change.deadline),
         micros(change.cap),
         micros(change.deadline_seen),
+        change.batch_in.map(convert::state_list).transpose()?,
     ])?;
     Ok(moved == 1)
 }
@@ -157,6 +185,28 @@ pub(crate) fn due(
     let mut statement = connection.prepare_cached(DUE)?;
     let values = params![tenant.as_str(), batch.as_str(), now.as_micros(), limit];
     let rows = statement.query_map(values, |row| self::row(&mut Columns::of(row)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(crate) fn waiting(
+    connection: &Connection,
+    tenant: &TenantId,
+    batch: &BatchId,
+    limit: u32,
+) -> Result<Vec<EntryRow>> {
+    let mut statement = connection.prepare_cached(WAITING)?;
+    let values = params![tenant.as_str(), batch.as_str(), limit];
+    let rows = statement.query_map(values, |row| self::row(&mut Columns::of(row)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(crate) fn under_way(
+    connection: &Connection,
+    tenant: &TenantId,
+    batch: &BatchId,
+) -> Result<Vec<(EntryRow, CallRow)>> {
+    let mut statement = connection.prepare_cached(UNDER_WAY)?;
+    let rows = statement.query_map([tenant.as_str(), batch.as_str()], row_with_call)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

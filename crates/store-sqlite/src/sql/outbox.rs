@@ -2,7 +2,7 @@
 
 use dialtone_clock::Timestamp;
 use dialtone_contract::TenantId;
-use dialtone_store::{OutboxItem, OutboxRow};
+use dialtone_store::{Lane, OutboxItem, OutboxRow};
 use rusqlite::{Connection, params};
 
 use crate::convert::{Columns, Result};
@@ -13,26 +13,28 @@ pub(crate) fn add(
     item: &OutboxItem,
     at: Timestamp,
 ) -> Result<()> {
-    let sql = "INSERT INTO outbox (tenant_id, item, due_at) VALUES (?1, ?2, ?3)";
-    let values = params![tenant.as_str(), serde_json::to_string(item)?, at.as_micros()];
+    let sql = "INSERT INTO outbox (tenant_id, item, due_at, lane) VALUES (?1, ?2, ?3, ?4)";
+    let lane = item.lane().as_str();
+    let values = params![tenant.as_str(), serde_json::to_string(item)?, at.as_micros(), lane];
     connection.prepare_cached(sql)?.execute(values)?;
     Ok(())
 }
 
-/// Due items, oldest first.
+/// Due items of a lane, oldest first.
 pub(crate) const DUE: &str = "
     SELECT id, tenant_id, item, tries FROM outbox INDEXED BY outbox_due
-    WHERE due_at <= ?1 ORDER BY id LIMIT ?2";
+    WHERE lane = ?3 AND due_at <= ?1 ORDER BY id LIMIT ?2";
 
 /// Hands out due items, which fall due again at `again_at`.
 pub(crate) fn hand_out(
     connection: &Connection,
+    lane: Lane,
     now: Timestamp,
     again_at: Timestamp,
     limit: u32,
 ) -> Result<Vec<OutboxRow>> {
     let mut select = connection.prepare_cached(DUE)?;
-    let rows = select.query_map(params![now.as_micros(), limit], |row| {
+    let rows = select.query_map(params![now.as_micros(), limit, lane.as_str()], |row| {
         let mut columns = Columns::of(row);
         Ok(OutboxRow {
             id: columns.take()?,
@@ -58,8 +60,16 @@ pub(crate) fn done(connection: &Connection, ids: &[i64]) -> Result<()> {
     Ok(())
 }
 
+/// Makes an item due at `at`.
+pub(crate) fn later(connection: &Connection, id: i64, at: Timestamp) -> Result<()> {
+    let sql = "UPDATE outbox SET due_at = ?2 WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute(params![id, at.as_micros()])?;
+    Ok(())
+}
+
 /// When the next item falls due after `?1`.
-pub(crate) const NEXT: &str = "SELECT min(due_at) FROM outbox WHERE due_at > ?1";
+pub(crate) const NEXT: &str =
+    "SELECT min(due_at) FROM outbox INDEXED BY outbox_next WHERE due_at > ?1";
 
 pub(crate) fn next(connection: &Connection, now: Timestamp) -> Result<Option<Timestamp>> {
     let mut statement = connection.prepare_cached(NEXT)?;

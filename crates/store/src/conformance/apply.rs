@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dialtone_contract::{BatchState, EntryEvent, EntryState};
 
 use super::fixture::{
-    accepted, apply, at, claim_due, drive, entry, move_batch, must_apply, snapshot, tenant,
+    accepted, apply, at, claim_due, drive, entry, leased, move_batch, must_apply, snapshot, tenant,
     transition,
 };
 use crate::{Applied, BatchTransition, Change, Store};
@@ -15,7 +15,7 @@ pub(super) async fn answers_come_in_order(store: Arc<dyn Store>) {
     let tenant = tenant("acme");
     let batch = accepted(store, &tenant, "order", 3).await;
     assert_eq!(store.apply(&[]).await.expect("nothing to do"), []);
-    let leased = store.claim_due(claim_due(&tenant, &batch, 3)).await.expect("claimed");
+    let leased = leased(store, claim_due(&tenant, &batch, 3)).await;
     let dispatched =
         |n: usize| transition(&leased[n], EntryEvent::DispatchAccepted, EntryState::Dispatched);
     let changes = [

@@ -8,13 +8,13 @@ use dialtone_contract::{
 };
 
 use super::fixture::{
-    CLAIMABLE, EPOCH, accepted, at, claim_due, drive, move_batch, must_apply, new_batch, new_entry,
-    row, snapshot, tenant, transition,
+    CLAIMABLE, EPOCH, accepted, at, claim_due, drive, leased, move_batch, must_apply, new_batch,
+    new_entry, row, snapshot, tenant, transition,
 };
 use crate::{CallRow, Change, ClaimDue, EntryRow, Store};
 
 async fn claimed(store: &dyn Store, claim: ClaimDue) -> Vec<EntryRow> {
-    store.claim_due(claim).await.expect("claimed")
+    leased(store, claim).await
 }
 
 fn seqs(entries: &[EntryRow]) -> Vec<u32> {

@@ -8,11 +8,13 @@ use dialtone_contract::{
 };
 
 use super::fixture::{
-    CLAIMABLE, Snapshot, at, claim_due, far, move_batch, new_batch, new_entry, snapshot, tenant,
-    transition,
+    CLAIMABLE, Snapshot, at, claim_due, far, move_batch, new_batch, new_entry, number, snapshot,
+    tenant, transition,
 };
 use crate::memory::MemoryStore;
-use crate::{Change, ClaimDue, EntryRow, Idempotency, NewEntry, Store, StoreError};
+use crate::{
+    Change, ClaimDue, EntryRow, Idempotency, Lane, NewEntry, NumberRelease, Pace, Store, StoreError,
+};
 
 /// Operations of the walk that every engine takes.
 const STEPS: u32 = 1_500;
@@ -116,6 +118,7 @@ impl Walk {
             11 => self.move_batch(left, right).await,
             12..=20 => self.apply(left, right).await,
             21 => self.outbox(left, right).await,
+            22 if self.below(2) == 0 => self.suppress(left, right).await,
             22 => self.report(left, right).await,
             _ => self.look(left, right).await,
         }
@@ -159,9 +162,53 @@ impl Walk {
             now: at(self.now),
             deadline: self.time(60),
             lease_epoch: u64::from(self.small(3)),
+            tenant_max_in_flight: (self.below(4) == 0).then(|| self.small(30)),
+            barrier: self.below(6) == 0,
+            pace: self.pace(left, &tenant, &batch).await,
+            exclusive: self.below(2) == 0,
+            zones_open: self.zones(),
             ..claim_due(&tenant, &batch, limit)
         };
         compare("claim", left.claim_due(claim.clone()).await, right.claim_due(claim).await);
+    }
+
+    /// Mostly none; else one that was decided on what the batch says, or on something else.
+    async fn pace(
+        &mut self,
+        store: &dyn Store,
+        tenant: &TenantId,
+        batch: &BatchId,
+    ) -> Option<Pace> {
+        if self.below(3) > 0 {
+            return None;
+        }
+        let row = store.batch(tenant, batch).await.expect("read");
+        let seen = row.and_then(|row| row.paced_at).filter(|_| self.below(4) > 0);
+        Some(Pace { seen, from: at(self.now), each_us: i64::from(self.small(3_000_000)) })
+    }
+
+    fn zones(&mut self) -> Option<Vec<String>> {
+        let some = [vec![], vec![""], vec!["Europe/Berlin"], vec!["", "Europe/Berlin"]];
+        let zones = &some[self.index(some.len())];
+        (self.below(3) == 0).then(|| zones.iter().map(|zone| (*zone).to_owned()).collect())
+    }
+
+    async fn suppress(&mut self, left: &dyn Store, right: &dyn Store) {
+        let (tenant, _) = self.batch();
+        let number = number(1 + self.small(80));
+        if self.below(2) == 0 {
+            compare(
+                "suppress",
+                left.suppress(&tenant, &[number], "walk", at(self.now)).await,
+                right.suppress(&tenant, &[number], "walk", at(self.now)).await,
+            );
+        } else {
+            compare(
+                "unsuppress",
+                left.unsuppress(&tenant, number).await,
+                right.unsuppress(&tenant, number).await,
+            );
+        }
     }
 
     async fn move_batch(&mut self, left: &dyn Store, right: &dyn Store) {
@@ -234,6 +281,10 @@ impl Walk {
             5 => change.key.seq += 100,
             6 => change.deadline_seen = entry.deadline,
             7 => change.deadline_seen = Some(at(4711)),
+            8 => change.batch_in = Some(CLAIMABLE),
+            9 => change.batch_in = Some(&[BatchState::Paused]),
+            10 => change.number = Some(release(entry, None)),
+            11 => change.number = Some(release(entry, Some(self.time(60)))),
             _ => {}
         }
         if change.from == entry.state {
@@ -247,8 +298,8 @@ impl Walk {
         let (now, again, limit) = (at(self.now), self.time(40), self.small(5));
         let due = compare(
             "outbox",
-            left.due_outbox(now, again, limit).await,
-            right.due_outbox(now, again, limit).await,
+            left.due_outbox(Lane::LiveKit, now, again, limit).await,
+            right.due_outbox(Lane::LiveKit, now, again, limit).await,
         );
         let ids: Vec<i64> = due.into_iter().flatten().map(|row| row.id).collect();
         if self.below(3) > 0 {
@@ -322,4 +373,8 @@ impl Walk {
             right.next_due(far(), CLAIMABLE).await.expect("read"),
         );
     }
+}
+
+fn release(entry: &EntryRow, free_at: Option<Timestamp>) -> NumberRelease {
+    NumberRelease { key: entry.number, free_at }
 }

@@ -1,6 +1,6 @@
 //! What the cases have in common: batches, entries in any state, recounts.
 
-use dialtone_auth::Phone;
+use dialtone_auth::{NumberKey, Phone};
 use dialtone_clock::Timestamp;
 use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode};
 use dialtone_contract::{
@@ -10,7 +10,7 @@ use dialtone_contract::{
 
 use crate::{
     Applied, BatchMode, BatchRow, BatchSpec, BatchTransition, CallPatch, CallRow, Change, ClaimDue,
-    Counters, EntryRow, EventRow, NewBatch, NewEntry, OutboxItem, Store, Transition,
+    Counters, EntryRow, EventRow, Lane, NewBatch, NewEntry, OutboxItem, Store, Transition,
 };
 
 pub(super) const CLAIMABLE: &[BatchState] = &[BatchState::Accepted, BatchState::Running];
@@ -43,6 +43,7 @@ pub(super) fn spec(total: u32) -> BatchSpec {
         outcomes: OutcomeMode::Exact,
         durations: Durations::default(),
         options: BatchOptions::default(),
+        retry_of: None,
     }
 }
 
@@ -50,10 +51,19 @@ pub(super) fn new_batch(tenant: &TenantId, batch: &BatchId, total: u32) -> NewBa
     NewBatch { tenant: tenant.clone(), id: batch.clone(), spec: spec(total), created_at: at(-5) }
 }
 
+/// The number of entry `seq`, the same in every batch.
+pub(super) fn number(seq: u32) -> NumberKey {
+    let mut bytes = [0xAB; NumberKey::LEN];
+    bytes[..4].copy_from_slice(&seq.to_be_bytes());
+    NumberKey::from_bytes(bytes)
+}
+
 pub(super) fn new_entry(seq: u32, not_before: Timestamp) -> NewEntry {
     let to = Phone::parse(&format!("+1555000{seq:04}")).expect("a number");
     let planned = (!seq.is_multiple_of(3)).then_some(PlannedOutcome::Completed);
-    NewEntry { seq, to, planned, not_before }
+    let timezone = seq.is_multiple_of(2).then(|| "Europe/Berlin".to_owned());
+    let variables = seq.is_multiple_of(5).then(|| r#"{"name":"Ada"}"#.to_owned());
+    NewEntry { seq, to, number: number(seq), timezone, variables, planned, not_before }
 }
 
 /// A loading batch with entries 1 to `total`, all due at `at(0)`.
@@ -89,10 +99,22 @@ pub(super) fn claim_due(tenant: &TenantId, batch: &BatchId, limit: u32) -> Claim
         claimable: CLAIMABLE,
         limit,
         max_in_flight: u32::MAX,
+        tenant_max_in_flight: None,
+        barrier: false,
+        pace: None,
+        exclusive: false,
+        zones_open: None,
         now: at(1),
         deadline: at(11),
         lease_epoch: EPOCH,
     }
+}
+
+/// Leases what `due` asks for, of which nothing must be held.
+pub(super) async fn leased(store: &dyn Store, due: ClaimDue) -> Vec<EntryRow> {
+    let claimed = store.claim_due(due).await.expect("claimed");
+    assert_eq!(claimed.held, [], "held without a reason");
+    claimed.leased
 }
 
 pub(super) fn move_batch(
@@ -107,6 +129,8 @@ pub(super) fn move_batch(
         from,
         to,
         reason: Some(format!("from {from}")),
+        limits: None,
+        cancel: None,
         at: at(2),
     }
 }
@@ -141,6 +165,7 @@ pub(super) fn transition(entry: &EntryRow, event: EntryEvent, to: EntryState) ->
         attempt: entry.attempt,
         lease_epoch: None,
         deadline_seen: None,
+        batch_in: None,
         to,
         outcome,
         new_attempt: entry.attempt - u32::from(effect == AttemptEffect::GiveBack),
@@ -148,6 +173,7 @@ pub(super) fn transition(entry: &EntryRow, event: EntryEvent, to: EntryState) ->
         not_before: to.is_waiting().then(|| at(30)),
         deadline: to.is_in_flight().then(|| at(40)),
         cap: to.is_live().then(|| at(900)),
+        number: None,
         call,
         outbox: if ended { vec![OutboxItem::DeleteRoom { room }] } else { Vec::new() },
         at: at(3),
@@ -207,7 +233,7 @@ pub(super) async fn drive(
     batch: &BatchId,
     state: EntryState,
 ) -> EntryRow {
-    let leased = store.claim_due(claim_due(tenant, batch, 1)).await.expect("claimed");
+    let leased = leased(store, claim_due(tenant, batch, 1)).await;
     let mut now = leased.into_iter().next().expect("an entry is due");
     for (event, to) in path(state) {
         must_apply(store, &transition(&now, *event, *to)).await;
@@ -247,7 +273,7 @@ pub(super) struct Snapshot {
 }
 
 pub(super) async fn snapshot(store: &dyn Store, tenant: &TenantId, batch: &BatchId) -> Snapshot {
-    let outbox = store.due_outbox(far(), far(), u32::MAX).await.expect("read");
+    let outbox = store.due_outbox(Lane::LiveKit, far(), far(), u32::MAX).await.expect("read");
     Snapshot {
         row: store.batch(tenant, batch).await.expect("read"),
         entries: store.entries(tenant, batch, 0, u32::MAX).await.expect("read"),
@@ -323,7 +349,9 @@ pub(super) fn fold(events: &[EventRow], total: u32) -> Vec<Figures> {
         } else {
             assert_eq!(event.from, now.state.as_str(), "{event:?}");
             now.state = event.to.parse().expect("a batch state");
-            assert_eq!(event.kind, now.state.event());
+            let stays = event.from == event.to;
+            let kind = if stays { "batch.changed" } else { now.state.event() };
+            assert_eq!(event.kind, kind);
         }
         all.push(now.clone());
     }

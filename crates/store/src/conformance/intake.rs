@@ -6,7 +6,7 @@ use dialtone_auth::Phone;
 use dialtone_contract::{BatchId, BatchState, EntryState};
 
 use super::fixture::{
-    CLAIMABLE, at, claim_due, far, loading, new_batch, new_entry, row, snapshot, tenant,
+    CLAIMABLE, at, claim_due, far, leased, loading, new_batch, new_entry, row, snapshot, tenant,
 };
 use crate::{ClaimDue, Counters, NewEntry, Store};
 
@@ -15,7 +15,7 @@ pub(super) async fn a_loading_batch_is_invisible(store: Arc<dyn Store>) {
     let tenant = tenant("acme");
     let batch = loading(store, &tenant, "dark", 5).await;
     let claim = ClaimDue { now: far(), ..claim_due(&tenant, &batch, 9) };
-    assert_eq!(store.claim_due(claim).await.expect("claimed"), []);
+    assert_eq!(leased(store, claim).await, []);
     assert_eq!(store.next_due(at(-100), CLAIMABLE).await.expect("read"), None);
     assert_eq!(store.batches_in(CLAIMABLE).await.expect("read"), []);
     assert_eq!(store.due_deadlines(far(), 9).await.expect("read"), []);
@@ -26,7 +26,7 @@ pub(super) async fn a_loading_batch_is_invisible(store: Arc<dyn Store>) {
     assert_eq!(figures.counters, Counters::from([((EntryState::Pending, None), 5)]));
     assert_eq!(figures.spec, super::fixture::spec(5), "the spec comes back as it went");
     store.accept_batch(&tenant, &batch, at(0), None).await.expect("accepted");
-    assert_eq!(store.claim_due(claim_due(&tenant, &batch, 9)).await.expect("claimed").len(), 5);
+    assert_eq!(leased(store, claim_due(&tenant, &batch, 9)).await.len(), 5);
 }
 
 pub(super) async fn an_entry_that_is_there_stays(store: Arc<dyn Store>) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dialtone_contract::{BatchState, EntryEvent};
 
 use super::fixture::{
-    CLAIMABLE, at, claim_due, far, loading, move_batch, new_entry, one_in_each_state, snapshot,
-    tenant, transition,
+    CLAIMABLE, at, claim_due, far, leased, loading, move_batch, new_entry, one_in_each_state,
+    snapshot, tenant, transition,
 };
 use crate::{Applied, Change, ClaimDue, Idempotency, Store, Transition};
 
@@ -45,7 +45,7 @@ pub(super) async fn another_tenant_changes_nothing(store: Arc<dyn Store>) {
     store.add_entries(&other, &dark, &[new_entry(2, at(0))]).await.expect("refused quietly");
     store.accept_batch(&other, &dark, at(0), None).await.expect_err("not their batch");
     let claim = ClaimDue { now: far(), ..claim_due(&other, &batch, 9) };
-    assert_eq!(store.claim_due(claim).await.expect("claimed"), []);
+    assert_eq!(leased(store, claim).await, []);
     assert!(!store.put_report(&other, &batch, "theirs", at(9)).await.expect("answered"));
     let pause = move_batch(&other, &batch, BatchState::Accepted, BatchState::Paused);
     let mut changes = vec![Change::Batch(pause)];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dialtone_contract::{EntryEvent, EntryState};
 
 use super::fixture::{accepted, apply, at, drive, far, must_apply, tenant, transition};
-use crate::{OutboxItem, OutboxRow, Store, Transition};
+use crate::{Lane, OutboxItem, OutboxRow, Store, Transition};
 
 fn room(name: &str) -> OutboxItem {
     OutboxItem::DeleteRoom { room: name.to_owned() }
@@ -20,10 +20,18 @@ pub(super) async fn items_are_in_the_commit_of_their_change(store: Arc<dyn Store
     let good = Transition { outbox: vec![room("a"), room("b")], ..good };
     let stale = Transition { attempt: 9, ..good.clone() };
     assert!(!apply(store, &stale).await.is_applied());
-    assert_eq!(store.due_outbox(far(), at(0), 9).await.expect("read"), [], "stale sends nothing");
+    assert_eq!(
+        store.due_outbox(Lane::LiveKit, far(), at(0), 9).await.expect("read"),
+        [],
+        "stale sends nothing"
+    );
     must_apply(store, &good).await;
-    assert_eq!(store.due_outbox(at(2), at(2), 9).await.expect("read"), [], "due at the change");
-    let due = store.due_outbox(at(3), at(3), 9).await.expect("read");
+    assert_eq!(
+        store.due_outbox(Lane::LiveKit, at(2), at(2), 9).await.expect("read"),
+        [],
+        "due at the change"
+    );
+    let due = store.due_outbox(Lane::LiveKit, at(3), at(3), 9).await.expect("read");
     let items: Vec<_> = due.iter().map(|row| (row.item.clone(), row.tries)).collect();
     assert_eq!(items, [(room("a"), 1), (room("b"), 1)]);
     assert!(due.iter().all(|row| row.tenant == tenant));
@@ -39,7 +47,7 @@ pub(super) async fn items_are_handed_out_until_done(store: Arc<dyn Store>) {
     must_apply(store, &Transition { outbox: vec![room("a"), room("b"), room("c")], ..change })
         .await;
     let hand_out = async |now, again, limit| -> Vec<OutboxRow> {
-        store.due_outbox(at(now), at(again), limit).await.expect("handed out")
+        store.due_outbox(Lane::LiveKit, at(now), at(again), limit).await.expect("handed out")
     };
     let first = hand_out(10, 20, 2).await;
     assert_eq!(first.len(), 2, "no more than asked for");

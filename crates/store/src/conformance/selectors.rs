@@ -5,10 +5,10 @@ use std::sync::Arc;
 use dialtone_contract::{BatchState, EntryEvent, EntryKey, EntryState};
 
 use super::fixture::{
-    CLAIMABLE, accepted, at, claim_due, drive, entry, far, move_batch, must_apply, tenant,
+    CLAIMABLE, accepted, at, claim_due, drive, entry, far, leased, move_batch, must_apply, tenant,
     transition,
 };
-use crate::{Change, ClaimDue, Store, Transition};
+use crate::{Change, ClaimDue, Lane, Store, Transition};
 
 pub(super) async fn entries_are_read_in_pages(store: Arc<dyn Store>) {
     let store = &*store;
@@ -16,7 +16,7 @@ pub(super) async fn entries_are_read_in_pages(store: Arc<dyn Store>) {
     let batch = accepted(store, &tenant, "pages", 20).await;
     drive(store, &tenant, &batch, EntryState::RetryWait).await;
     let again = ClaimDue { now: at(40), ..claim_due(&tenant, &batch, 20) };
-    store.claim_due(again).await.expect("claimed");
+    leased(store, again).await;
     let all = store.entries(&tenant, &batch, 0, u32::MAX).await.expect("read");
     assert_eq!(all[0].1.iter().map(|call| call.attempt).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(all[19].1.len(), 1);
@@ -41,7 +41,7 @@ pub(super) async fn a_call_is_found_by_its_attempt(store: Arc<dyn Store>) {
     let batch = accepted(store, &tenant, "call", 1).await;
     drive(store, &tenant, &batch, EntryState::RetryWait).await;
     let again = ClaimDue { now: at(40), ..claim_due(&tenant, &batch, 1) };
-    let leased = store.claim_due(again).await.expect("claimed").remove(0);
+    let leased = leased(store, again).await.remove(0);
     let (row, calls) = super::fixture::row(store, &tenant, &batch, 1).await;
     for call in calls {
         let found = store.call(&tenant, &leased.key, call.attempt).await.expect("read");
@@ -63,7 +63,7 @@ pub(super) async fn deadlines_come_in_order(store: Arc<dyn Store>) {
         [(&acme, &first, 50, 2), (&other, &second, 20, 1), (&other, &second, 50, 1)]
     {
         let claim = ClaimDue { deadline: at(deadline), ..claim_due(tenant, batch, limit) };
-        store.claim_due(claim).await.expect("claimed");
+        leased(store, claim).await;
     }
     let ended = drive(store, &acme, &first, EntryState::Completed).await;
     assert_eq!(ended.deadline, None);
@@ -99,14 +99,14 @@ pub(super) async fn the_next_due_time_is_the_earliest_ahead(store: Arc<dyn Store
     let batch = accepted(store, &tenant, "next", 2).await;
     assert_eq!(next(-9).await, Some(at(0)), "an entry's first claim");
     assert_eq!(next(0).await, None, "what is due already lies behind");
-    let leased = store.claim_due(claim_due(&tenant, &batch, 1)).await.expect("claimed").remove(0);
+    let leased = leased(store, claim_due(&tenant, &batch, 1)).await.remove(0);
     assert_eq!(next(5).await, Some(at(11)), "the lease's deadline");
     assert_eq!(next(11).await, None);
     let retry = transition(&leased, EntryEvent::LeaseExpired, EntryState::RetryWait);
     let retry = Transition { at: at(20), not_before: Some(at(60)), ..retry };
     must_apply(store, &retry).await;
     assert_eq!(next(5).await, Some(at(20)), "the outbox item of the ended attempt");
-    store.due_outbox(at(20), at(45), 9).await.expect("handed out");
+    store.due_outbox(Lane::LiveKit, at(20), at(45), 9).await.expect("handed out");
     assert_eq!(next(20).await, Some(at(45)), "the item again");
     let waiting = entry(store, &leased).await;
     assert_eq!(next(45).await, waiting.not_before, "the retry");

@@ -75,6 +75,10 @@ fn made(before: &Snapshot, after: &Snapshot, change: &Transition) {
         };
         assert_eq!(new.0, expected);
         let call = new.1.iter().find(|call| call.attempt == change.attempt);
+        if change.attempt == 0 {
+            assert_eq!(call, None, "there is no attempt to log");
+            continue;
+        }
         if change.call.remove {
             assert_eq!(call, None, "an attempt given back leaves no call log");
             continue;
@@ -116,7 +120,10 @@ pub(super) async fn a_stale_change_leaves_no_trace(store: Arc<dyn Store>) {
             let good = transition(entry, rule.event, to);
             let bad = [
                 ("a later attempt", Transition { attempt: good.attempt + 1, ..good.clone() }),
-                ("an earlier attempt", Transition { attempt: good.attempt - 1, ..good.clone() }),
+                (
+                    "an earlier attempt",
+                    Transition { attempt: good.attempt.wrapping_sub(1), ..good.clone() },
+                ),
                 ("another lease", Transition { lease_epoch: Some(EPOCH + 1), ..good.clone() }),
                 ("an older lease", Transition { lease_epoch: Some(EPOCH - 1), ..good.clone() }),
                 ("another deadline", Transition { deadline_seen: Some(at(4711)), ..good.clone() }),
@@ -191,7 +198,7 @@ pub(super) async fn an_attempt_is_given_back(store: Arc<dyn Store>) {
     assert_eq!(row.attempts, 0, "an attempt given back is not counted");
     let mut again = fixture::claim_due(&tenant, &batch, 9);
     again.now = at(60);
-    let claimed = store.claim_due(again).await.expect("claimed");
+    let claimed = fixture::leased(store, again).await;
     let attempts: Vec<_> = claimed.iter().map(|entry| (entry.key.seq, entry.attempt)).collect();
     assert_eq!(attempts, [(2, 1), (1, 1)], "it is claimed again, under the same number");
     snapshot(store, &tenant, &batch).await.check();

@@ -1,18 +1,25 @@
 //! The memory engine: the ports over maps under one lock. It is the store of
 //! simulations, and the plainest statement of what the other engines must do.
 
+mod batch;
+mod numbers;
+mod ports;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use dialtone_auth::NumberKey;
 use dialtone_clock::Timestamp;
-use dialtone_contract::{BatchId, BatchState, CallState, EntryKey, EntryState, TenantId};
+use dialtone_contract::{BatchId, BatchState, EntryKey, EntryState, TenantId};
 use tokio::sync::watch;
 
+use self::batch::Batch;
+use self::numbers::Numbers;
 use crate::{
-    Accepted, Applied, BatchRow, BatchStore, BatchTransition, CallPatch, CallRow, Change, ClaimDue,
-    CounterKey, Counters, Directory, EntryRow, EventRow, Idempotency, NewBatch, NewEntry, Outbox,
-    OutboxRow, StoreError, Transition,
+    Accepted, Applied, BatchLimits, BatchRow, BatchStore, BatchTransition, CallRow, Change,
+    ClaimDue, Claimed, Counters, EntryRow, EventRow, Idempotency, NewBatch, NewEntry, OutboxRow,
+    StoreError, Transition,
 };
 
 /// The memory engine. What it holds lasts as long as the value; a simulated crash is
@@ -31,14 +38,9 @@ struct State {
     epoch: u64,
     voices: Vec<(TenantId, String)>,
     users: Vec<(TenantId, i64)>,
-}
-
-struct Batch {
-    row: BatchRow,
-    entries: BTreeMap<u32, EntryRow>,
-    calls: BTreeMap<(u32, u32), CallRow>,
-    events: Vec<EventRow>,
-    reports: Vec<String>,
+    tenant_limits: BTreeMap<TenantId, u32>,
+    suppressed: BTreeMap<(TenantId, NumberKey), String>,
+    numbers: Numbers,
 }
 
 impl Default for MemoryStore {
@@ -77,6 +79,9 @@ impl State {
         let Some(batch) = self.batch_mut(&change.tenant, &change.key.batch) else {
             return Applied::Stale;
         };
+        if change.batch_in.is_some_and(|states| !states.contains(&batch.row.state)) {
+            return Applied::Stale;
+        }
         let Some(entry) = batch.entries.get_mut(&change.key.seq) else { return Applied::Stale };
         let expected = entry.state == change.from
             && entry.attempt == change.attempt
@@ -100,6 +105,9 @@ impl State {
             batch.record_entry(change);
         }
         let event_seq = batch.row.event_seq;
+        if let Some(release) = &change.number {
+            self.numbers.release(&change.tenant, &change.key, release);
+        }
         for item in &change.outbox {
             self.outbox_next += 1;
             let id = self.outbox_next;
@@ -109,130 +117,24 @@ impl State {
         Applied::Applied { event_seq }
     }
 
+    fn claim(&mut self, claim: &ClaimDue) -> Claimed {
+        let in_flight = |row: &BatchRow| row.count(EntryState::is_in_flight);
+        let of_tenant = self.batches.values().filter(|batch| batch.row.tenant == claim.tenant);
+        let tenant_in_flight = of_tenant.map(|batch| in_flight(&batch.row)).sum();
+        let Some(batch) = self.batches.get_mut(&claim.batch) else { return Claimed::default() };
+        let mine = batch.row.tenant == claim.tenant && claim.claimable.contains(&batch.row.state);
+        let in_pace = claim.pace.is_none_or(|pace| pace.seen == batch.row.paced_at);
+        if !mine || !in_pace {
+            return Claimed::default();
+        }
+        let room = claim.room(in_flight(&batch.row), tenant_in_flight);
+        batch.claim(claim, room, &self.suppressed, &mut self.numbers)
+    }
+
     fn apply_batch(&mut self, change: &BatchTransition) -> Applied {
         match self.batch_mut(&change.tenant, &change.batch) {
             Some(batch) if batch.row.state == change.from => batch.move_to(change),
             _ => Applied::Stale,
-        }
-    }
-}
-
-impl Batch {
-    fn count(&mut self, from: CounterKey, to: CounterKey) {
-        let counters = &mut self.row.counters;
-        if let Some(n) = counters.get_mut(&from) {
-            *n -= 1;
-        }
-        *counters.entry(to).or_default() += 1;
-        counters.retain(|_, n| *n > 0);
-    }
-
-    fn next_seq(&mut self) -> u64 {
-        self.row.event_seq += 1;
-        self.row.event_seq
-    }
-
-    fn record_entry(&mut self, change: &Transition) {
-        let event_seq = self.next_seq();
-        self.events.push(EventRow::of_entry(event_seq, change));
-    }
-
-    fn move_to(&mut self, change: &BatchTransition) -> Applied {
-        self.row.state = change.to;
-        self.row.reason.clone_from(&change.reason);
-        if change.to == BatchState::Running {
-            self.row.started_at.get_or_insert(change.at);
-        }
-        if change.to.is_terminal() {
-            self.row.finished_at = Some(change.at);
-        }
-        let event_seq = self.next_seq();
-        self.events.push(EventRow::of_batch(event_seq, change));
-        Applied::Applied { event_seq }
-    }
-
-    fn patch_call(&mut self, seq: u32, attempt: u32, patch: &CallPatch) {
-        if patch.remove {
-            self.calls.remove(&(seq, attempt));
-            return;
-        }
-        let Some(call) = self.calls.get_mut(&(seq, attempt)) else { return };
-        if let Some(state) = patch.state {
-            call.state = state;
-        }
-        call.dispatched_at = patch.dispatched_at.or(call.dispatched_at);
-        call.claimed_at = patch.claimed_at.or(call.claimed_at);
-        call.closed_outcome = patch.closed_outcome.or(call.closed_outcome);
-        call.ended_at = patch.ended_at.or(call.ended_at);
-        call.outcome = patch.outcome.or(call.outcome);
-        call.duration_ms = patch.duration_ms.or(call.duration_ms);
-        for (column, new) in [
-            (&mut call.dispatch_id, &patch.dispatch_id),
-            (&mut call.claimer, &patch.claimer),
-            (&mut call.reason, &patch.reason),
-        ] {
-            if new.is_some() {
-                column.clone_from(new);
-            }
-        }
-    }
-
-    fn claim(&mut self, claim: &ClaimDue) -> Vec<EntryRow> {
-        let mut due: Vec<(Timestamp, u32)> = self
-            .entries
-            .values()
-            .filter_map(|entry| {
-                Some((entry.not_before.filter(|at| *at <= claim.now)?, entry.key.seq))
-            })
-            .collect();
-        due.sort_unstable();
-        let in_flight = self.row.count(EntryState::is_in_flight);
-        let room = claim.max_in_flight.saturating_sub(in_flight);
-        due.truncate(claim.limit.min(room) as usize);
-        due.into_iter().map(|(_, seq)| self.lease(seq, claim)).collect()
-    }
-
-    fn lease(&mut self, seq: u32, claim: &ClaimDue) -> EntryRow {
-        let entry = self.entries.get_mut(&seq).expect("the caller took it from the map");
-        let before = entry.clone();
-        entry.state = EntryState::Leased;
-        entry.outcome = None;
-        entry.attempt += 1;
-        entry.not_before = None;
-        entry.deadline = Some(claim.deadline);
-        entry.cap = None;
-        entry.lease_epoch = claim.lease_epoch;
-        let after = entry.clone();
-        self.calls.insert((seq, after.attempt), CallRow::leased(after.attempt, claim.now));
-        self.count((before.state, before.outcome), (after.state, None));
-        self.row.attempts += 1;
-        let event_seq = self.next_seq();
-        self.events.push(EventRow::of_lease(event_seq, &before, &after, claim.now));
-        after
-    }
-
-    fn with_current_call(&self, entry: &EntryRow) -> Option<(EntryRow, CallRow)> {
-        let call = self.calls.get(&(entry.key.seq, entry.attempt))?;
-        Some((entry.clone(), call.clone()))
-    }
-}
-
-impl CallRow {
-    /// The call log of an attempt that has just been leased.
-    pub fn leased(attempt: u32, at: Timestamp) -> Self {
-        Self {
-            attempt,
-            state: CallState::Dispatching,
-            leased_at: at,
-            dispatch_id: None,
-            dispatched_at: None,
-            claimed_at: None,
-            claimer: None,
-            closed_outcome: None,
-            ended_at: None,
-            outcome: None,
-            reason: None,
-            duration_ms: None,
         }
     }
 }
@@ -254,6 +156,11 @@ impl BatchStore for MemoryStore {
                 created_at: new.created_at,
                 started_at: None,
                 finished_at: None,
+                limits: BatchLimits::default(),
+                paced_at: None,
+                claimed_at: None,
+                cancel: None,
+                rejected: 0,
             };
             state.batches.entry(new.id).or_insert_with(|| Batch {
                 row,
@@ -285,6 +192,9 @@ impl BatchStore for MemoryStore {
                     tenant: tenant.clone(),
                     key: EntryKey { batch: batch.clone(), seq: new.seq },
                     to: new.to.clone(),
+                    number: new.number,
+                    timezone: new.timezone.clone(),
+                    variables: new.variables.clone(),
                     planned: new.planned,
                     state: EntryState::Pending,
                     outcome: None,
@@ -331,6 +241,8 @@ impl BatchStore for MemoryStore {
                 from: BatchState::Loading,
                 to: BatchState::Accepted,
                 reason: None,
+                limits: None,
+                cancel: None,
                 at,
             };
             if !state.apply_batch(&change).is_applied() {
@@ -361,11 +273,34 @@ impl BatchStore for MemoryStore {
         }))
     }
 
-    async fn claim_due(&self, claim: ClaimDue) -> Result<Vec<EntryRow>, StoreError> {
-        Ok(self.write(|state| match state.batch_mut(&claim.tenant, &claim.batch) {
-            Some(batch) if claim.claimable.contains(&batch.row.state) => batch.claim(&claim),
-            _ => Vec::new(),
-        }))
+    async fn claim_due(&self, claim: ClaimDue) -> Result<Claimed, StoreError> {
+        Ok(self.write(|state| state.claim(&claim)))
+    }
+
+    async fn waiting(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        limit: u32,
+    ) -> Result<Vec<EntryRow>, StoreError> {
+        let state = self.read();
+        let Some(batch) = state.batch(tenant, batch) else { return Ok(Vec::new()) };
+        let waiting = batch.entries.values().filter(|entry| entry.not_before.is_some());
+        let mut waiting: Vec<EntryRow> = waiting.cloned().collect();
+        waiting.sort_by_key(|entry| (entry.not_before, entry.key.seq));
+        waiting.truncate(limit as usize);
+        Ok(waiting)
+    }
+
+    async fn under_way(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+    ) -> Result<Vec<(EntryRow, CallRow)>, StoreError> {
+        let state = self.read();
+        let Some(batch) = state.batch(tenant, batch) else { return Ok(Vec::new()) };
+        let under_way = batch.entries.values().filter(|entry| entry.deadline.is_some());
+        Ok(under_way.filter_map(|entry| batch.with_current_call(entry)).collect())
     }
 
     async fn batch(
@@ -492,52 +427,5 @@ impl BatchStore for MemoryStore {
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
-    }
-}
-
-#[async_trait]
-impl Outbox for MemoryStore {
-    async fn due_outbox(
-        &self,
-        now: Timestamp,
-        again_at: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<OutboxRow>, StoreError> {
-        let mut state = self.read();
-        let due = state.outbox.values_mut().filter(|(at, _)| *at <= now).take(limit as usize);
-        let hand_out = |(at, row): &mut (Timestamp, OutboxRow)| {
-            *at = again_at;
-            row.tries += 1;
-            row.clone()
-        };
-        Ok(due.map(hand_out).collect())
-    }
-
-    async fn outbox_done(&self, ids: &[i64]) -> Result<(), StoreError> {
-        let mut state = self.read();
-        for id in ids {
-            state.outbox.remove(id);
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Directory for MemoryStore {
-    async fn seed_demo(&self) -> Result<(), StoreError> {
-        self.write(|state| {
-            let demo = TenantId::new("demo");
-            state.voices = vec![(demo.clone(), "demo".to_owned())];
-            state.users = vec![(demo, 1)];
-        });
-        Ok(())
-    }
-
-    async fn has_voice(&self, tenant: &TenantId, voice: &str) -> Result<bool, StoreError> {
-        Ok(self.read().voices.iter().any(|(t, v)| t == tenant && v == voice))
-    }
-
-    async fn has_user(&self, tenant: &TenantId, user: i64) -> Result<bool, StoreError> {
-        Ok(self.read().users.contains(&(tenant.clone(), user)))
     }
 }

@@ -1,0 +1,116 @@
+//! The memory engine's smaller ports.
+
+use async_trait::async_trait;
+use dialtone_auth::NumberKey;
+use dialtone_clock::Timestamp;
+use dialtone_contract::TenantId;
+
+use super::MemoryStore;
+use crate::{Directory, Lane, Outbox, OutboxRow, StoreError, Suppressions};
+
+#[async_trait]
+impl Outbox for MemoryStore {
+    async fn due_outbox(
+        &self,
+        lane: Lane,
+        now: Timestamp,
+        again_at: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
+        let mut state = self.read();
+        let due = state.outbox.values_mut();
+        let due = due.filter(|(at, row)| *at <= now && row.item.lane() == lane);
+        let hand_out = |(at, row): &mut (Timestamp, OutboxRow)| {
+            *at = again_at;
+            row.tries += 1;
+            row.clone()
+        };
+        Ok(due.take(limit as usize).map(hand_out).collect())
+    }
+
+    async fn outbox_done(&self, ids: &[i64]) -> Result<(), StoreError> {
+        let mut state = self.read();
+        for id in ids {
+            state.outbox.remove(id);
+        }
+        Ok(())
+    }
+
+    async fn outbox_later(&self, id: i64, at: Timestamp) -> Result<(), StoreError> {
+        if let Some((due_at, _)) = self.read().outbox.get_mut(&id) {
+            *due_at = at;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Directory for MemoryStore {
+    async fn seed_demo(&self) -> Result<(), StoreError> {
+        self.write(|state| {
+            let demo = TenantId::new("demo");
+            state.voices = vec![(demo.clone(), "demo".to_owned())];
+            state.users = vec![(demo, 1)];
+        });
+        Ok(())
+    }
+
+    async fn has_voice(&self, tenant: &TenantId, voice: &str) -> Result<bool, StoreError> {
+        Ok(self.read().voices.iter().any(|(t, v)| t == tenant && v == voice))
+    }
+
+    async fn has_user(&self, tenant: &TenantId, user: i64) -> Result<bool, StoreError> {
+        Ok(self.read().users.contains(&(tenant.clone(), user)))
+    }
+
+    async fn max_concurrent(&self, tenant: &TenantId) -> Result<Option<u32>, StoreError> {
+        Ok(self.read().tenant_limits.get(tenant).copied())
+    }
+
+    async fn set_max_concurrent(
+        &self,
+        tenant: &TenantId,
+        max: Option<u32>,
+    ) -> Result<bool, StoreError> {
+        Ok(self.write(|state| {
+            let known = state.users.iter().any(|(owner, _)| owner == tenant);
+            match max.filter(|_| known) {
+                Some(max) => state.tenant_limits.insert(tenant.clone(), max),
+                None => state.tenant_limits.remove(tenant),
+            };
+            known
+        }))
+    }
+}
+
+#[async_trait]
+impl Suppressions for MemoryStore {
+    async fn suppress(
+        &self,
+        tenant: &TenantId,
+        numbers: &[NumberKey],
+        source: &str,
+        _at: Timestamp,
+    ) -> Result<u32, StoreError> {
+        Ok(self.write(|state| {
+            let before = state.suppressed.len();
+            for number in numbers {
+                let key = (tenant.clone(), *number);
+                state.suppressed.entry(key).or_insert_with(|| source.to_owned());
+            }
+            u32::try_from(state.suppressed.len() - before).unwrap_or(u32::MAX)
+        }))
+    }
+
+    async fn unsuppress(&self, tenant: &TenantId, number: NumberKey) -> Result<bool, StoreError> {
+        Ok(self.write(|state| state.suppressed.remove(&(tenant.clone(), number)).is_some()))
+    }
+
+    async fn is_suppressed(
+        &self,
+        tenant: &TenantId,
+        number: NumberKey,
+    ) -> Result<bool, StoreError> {
+        Ok(self.read().suppressed.contains_key(&(tenant.clone(), number)))
+    }
+}
