@@ -7,6 +7,7 @@ mod faults;
 mod idempotency;
 mod pipeline;
 mod reads;
+mod scripted;
 mod trigger;
 mod worker;
 mod worker_test;
