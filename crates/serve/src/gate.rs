@@ -16,13 +16,13 @@ use dialtone_contract::{ErrorCode, Problem};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Request, StatusCode};
-use tokio::time::timeout;
 use tower::ServiceExt;
 use tracing::Instrument;
 
 use crate::Limits;
 use crate::body::RequestBody;
 use crate::host::Hosts;
+use crate::patience::Patience;
 use crate::problem::ProblemResponse;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -87,8 +87,11 @@ impl Gate {
         let request = request.map(|body| {
             Body::new(RequestBody::new(body, self.limits.body, Arc::clone(&late), unread))
         });
+        let patience = Patience::of(self.limits.request);
+        let mut request = request;
+        request.extensions_mut().insert(patience.clone());
         let mut response = match self.hosts.as_ref().map_or(Ok(()), |hosts| hosts.check(&request)) {
-            Ok(()) => self.route(request).instrument(span).await,
+            Ok(()) => self.route(request, &patience).instrument(span).await,
             Err(host) => wrong_host(&host),
         };
         if late.load(Ordering::Relaxed) && !response.status().is_success() {
@@ -102,18 +105,18 @@ impl Gate {
         Ok(response)
     }
 
-    async fn route(&self, request: Request<Body>) -> Response {
+    async fn route(&self, request: Request<Body>, patience: &Patience) -> Response {
         let target = format!("{} {}", request.method(), request.uri().path());
         let handler = catch(self.router.clone().oneshot(request));
-        match timeout(self.limits.request, handler).await {
+        match patience.wait(handler).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Err(message)) => {
                 tracing::error!(target, message, "a handler panicked");
                 ProblemResponse::from(ErrorCode::Internal).into_response()
             }
-            Err(_) => {
+            Err(limit) => {
                 tracing::warn!(target, "a handler took longer than the limit");
-                let detail = format!("no answer within {:?}", self.limits.request);
+                let detail = format!("no answer within {limit:?}");
                 ProblemResponse(Problem::new(ErrorCode::Overloaded, detail)).into_response()
             }
         }

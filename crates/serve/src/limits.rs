@@ -14,7 +14,8 @@ pub struct Limits {
     /// From the end of the head to the head of the response, reading the body included;
     /// answered 503. Neither an upgraded connection nor a response that already streams
     /// is bound by it. The handler is dropped where it waits, as it is when the client
-    /// goes away: what must not stop halfway belongs in a task of its own.
+    /// goes away: what must not stop halfway belongs in a task of its own. A handler that
+    /// needs longer says so to its [`crate::Patience`].
     pub request: Duration,
     /// For how long a client may take no byte of what is being sent to it.
     pub write: Duration,

@@ -62,12 +62,20 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
         Bytes::from_request(request, state).await.map(Self).map_err(|rejection| {
             if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
                 ErrorCode::TooLarge.into()
-            } else if timed_out(&rejection) {
-                ErrorCode::RequestTimeout.into()
             } else {
-                Problem::new(ErrorCode::BadRequest, "the body broke off").into()
+                body_failure(&rejection).into()
             }
         })
+    }
+}
+
+/// The problem with a body that did not arrive whole, for handlers that take it as a
+/// stream: 408 too slow, 400 broken off.
+pub fn body_failure(error: &(dyn std::error::Error + 'static)) -> Problem {
+    if timed_out(error) {
+        Problem::new(ErrorCode::RequestTimeout, "")
+    } else {
+        Problem::new(ErrorCode::BadRequest, "the body broke off")
     }
 }
 

@@ -11,7 +11,8 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::Value;
 
-pub use extract::{Json, OptionalJson, RawBody};
+pub use extract::{Json, OptionalJson, RawBody, body_failure};
+pub use pointer::read as read_json;
 pub use query::Query;
 
 /// Media type of a problem.

@@ -14,13 +14,23 @@ use super::{ProblemResponse, pointer};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Query<T>(pub T);
 
+impl<T: DeserializeOwned> Query<T> {
+    /// The query of `uri`.
+    ///
+    /// # Errors
+    /// 422 if a parameter is not valid.
+    pub fn of(uri: &Uri) -> Result<Self, ProblemResponse> {
+        axum::extract::Query::try_from_uri(uri)
+            .map(|query| Self(query.0))
+            .map_err(|rejection| Problem::invalid(vec![refusal(&rejection, uri)]).into())
+    }
+}
+
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = ProblemResponse;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ProblemResponse> {
-        axum::extract::Query::try_from_uri(&parts.uri)
-            .map(|query| Self(query.0))
-            .map_err(|rejection| Problem::invalid(vec![refusal(&rejection, &parts.uri)]).into())
+        Self::of(&parts.uri)
     }
 }
 
