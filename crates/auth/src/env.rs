@@ -64,6 +64,15 @@ pub fn platform_secret(name: &'static str) -> Result<Option<Secret>, EnvError> {
     }
 }
 
+/// Whether the LiveKit server at `url`, spoken to with `key`, is one for development: on
+/// this machine, under the pair that no server in production has. Nobody's phone rings
+/// behind it.
+pub fn is_dev_livekit(url: &str, key: &ApiKey) -> bool {
+    let dev = ApiKey::dev();
+    let same = key.key == dev.key && key.secret.expose() == dev.secret.expose();
+    same && is_loopback_url(url)
+}
+
 /// The API key for the LiveKit server at `url`: from the environment, or the development
 /// pair if the server is on this machine.
 ///

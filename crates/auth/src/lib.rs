@@ -13,6 +13,6 @@ mod secret;
 pub use api_key::KeyHash;
 pub use capability::{Capabilities, CapabilityError};
 pub use jwt::{JwtError, LEEWAY_S, sign, unix_now, verify};
-pub use number::{NumberKey, NumberKeys};
+pub use number::{NumberKey, NumberKeyError, NumberKeys};
 pub use phone::{Phone, PhoneError};
 pub use secret::Secret;

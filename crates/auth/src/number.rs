@@ -1,4 +1,5 @@
 use std::fmt;
+use std::str::FromStr;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -23,6 +24,27 @@ impl NumberKey {
     /// Its bytes.
     pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
+    }
+}
+
+/// A text that is not a number's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a number's key: expected {} hex digits", 2 * NumberKey::LEN)]
+pub struct NumberKeyError;
+
+impl FromStr for NumberKey {
+    type Err = NumberKeyError;
+    fn from_str(text: &str) -> Result<Self, NumberKeyError> {
+        // No capitals: one key has one spelling.
+        let plain = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if !plain || text.len() != 2 * Self::LEN {
+            return Err(NumberKeyError);
+        }
+        let mut bytes = [0; Self::LEN];
+        for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
+            *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| NumberKeyError)?;
+        }
+        Ok(Self(bytes))
     }
 }
 
@@ -82,6 +104,9 @@ mod tests {
         assert_ne!(key, NumberKeys::new(&Secret::new("t")).key("demo", &number));
         let other = Phone::parse("+4930123457").expect("a number");
         assert_ne!(key, keys.key("demo", &other));
-        assert_eq!(key.to_string().len(), 2 * NumberKey::LEN);
+        assert_eq!(key.to_string().parse(), Ok(key));
+        for bad in ["", "00", "+4930123456", &key.to_string().to_uppercase()] {
+            assert_eq!(bad.parse::<NumberKey>(), Err(NumberKeyError), "{bad} was read");
+        }
     }
 }

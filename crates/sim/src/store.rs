@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use dialtone_auth::NumberKey;
 use dialtone_clock::Timestamp;
-use dialtone_contract::{BatchId, BatchState, EntryKey, TenantId};
+use dialtone_contract::{BatchId, BatchState, EntryKey, FieldError, TenantId};
 use dialtone_store::memory::MemoryStore;
 use dialtone_store::{
     Accepted, Applied, BatchRow, BatchStore, CallRow, Change, ClaimDue, Claimed, Directory,
-    EntryRow, EventRow, Idempotency, Lane, NewBatch, NewEntry, Outbox, OutboxRow, StoreError,
-    Suppressions,
+    EntryRow, EventRow, Idempotency, IntakeStore, Lane, NewBatch, NewEntry, Outbox, OutboxRow,
+    StoreError, SuppressionRow, Suppressions,
 };
 use tokio::sync::watch;
 
@@ -301,7 +301,42 @@ impl Suppressions for SimStore {
         self.write(|| ready(self.inner.unsuppress(tenant, number))).await
     }
 
+    async fn suppressions(
+        &self,
+        tenant: &TenantId,
+        after: Option<NumberKey>,
+        limit: u32,
+    ) -> Result<Vec<SuppressionRow>> {
+        self.read(|| ready(self.inner.suppressions(tenant, after, limit))).await
+    }
+
     async fn is_suppressed(&self, tenant: &TenantId, number: NumberKey) -> Result<bool> {
         self.read(|| ready(self.inner.is_suppressed(tenant, number))).await
+    }
+}
+
+#[async_trait]
+impl IntakeStore for SimStore {
+    async fn add_rejects(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        rejects: &[FieldError],
+    ) -> Result<()> {
+        self.write(|| ready(self.inner.add_rejects(tenant, batch, rejects))).await
+    }
+
+    async fn rejects(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<FieldError>> {
+        self.read(|| ready(self.inner.rejects(tenant, batch, after, limit))).await
+    }
+
+    async fn forget_keys(&self, before: Timestamp) -> Result<u64> {
+        self.write(|| ready(self.inner.forget_keys(before))).await
     }
 }

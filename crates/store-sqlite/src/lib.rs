@@ -12,6 +12,7 @@
 
 mod access;
 mod convert;
+mod intake;
 mod lock;
 mod migrate;
 mod open;

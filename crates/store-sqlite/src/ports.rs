@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use dialtone_auth::NumberKey;
 use dialtone_clock::Timestamp;
 use dialtone_contract::TenantId;
-use dialtone_store::{Directory, Lane, Outbox, OutboxRow, StoreError, Suppressions};
+use dialtone_store::{
+    Directory, Lane, Outbox, OutboxRow, StoreError, SuppressionRow, Suppressions,
+};
 use rusqlite::Connection;
 
 use crate::SqliteStore;
@@ -87,6 +89,16 @@ impl Suppressions for SqliteStore {
     async fn unsuppress(&self, tenant: &TenantId, number: NumberKey) -> Result<bool, StoreError> {
         let tenant = tenant.clone();
         self.write(move |c| suppressions::remove(c, &tenant, number).map(Written::quietly)).await
+    }
+
+    async fn suppressions(
+        &self,
+        tenant: &TenantId,
+        after: Option<NumberKey>,
+        limit: u32,
+    ) -> Result<Vec<SuppressionRow>, StoreError> {
+        let tenant = tenant.clone();
+        self.read(move |c| suppressions::page(c, &tenant, after, limit)).await
     }
 
     async fn is_suppressed(

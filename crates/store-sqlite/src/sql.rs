@@ -14,5 +14,6 @@ pub(crate) mod idempotency;
 pub(crate) mod meta;
 pub(crate) mod numbers;
 pub(crate) mod outbox;
+pub(crate) mod rejects;
 pub(crate) mod reports;
 pub(crate) mod suppressions;

@@ -21,6 +21,7 @@ mod outbox;
 mod selectors;
 mod stream;
 mod transitions;
+mod uploads;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -92,6 +93,10 @@ cases! { $
     intake::entries_are_added_only_while_loading
     intake::a_batch_is_created_once
     intake::only_a_loading_batch_is_discarded
+    uploads::rejects_are_kept_in_order_and_counted
+    uploads::rejects_go_with_a_discarded_batch
+    uploads::old_keys_are_forgotten
+    uploads::suppressed_numbers_are_listed_in_pages
     idempotency::a_key_answers_with_its_first_batch
     idempotency::one_of_many_racing_accepts_wins
     idempotency::a_failed_accept_takes_no_key

@@ -14,6 +14,7 @@ mod change;
 mod claim;
 pub mod conformance;
 mod error;
+mod intake;
 pub mod memory;
 pub mod memory_access;
 mod outbox;
@@ -24,9 +25,10 @@ pub use access::{Access, ApiKeyRow, NewApiKey};
 pub use change::{Applied, BatchTransition, CallPatch, Change, NumberRelease, Transition};
 pub use claim::{ClaimDue, Claimed, Held, Pace};
 pub use error::StoreError;
+pub use intake::IntakeStore;
 pub use outbox::{Lane, OutboxItem};
 pub use port::{Accepted, BatchStore, Directory, Idempotency, Outbox, Store, Suppressions};
 pub use row::{
     BatchLimits, BatchMode, BatchRow, BatchSpec, CallRow, CounterKey, Counters, EntryRow, EventRow,
-    NewBatch, NewEntry, OutboxRow,
+    NewBatch, NewEntry, OutboxRow, SuppressionRow,
 };

@@ -5,8 +5,8 @@ use dialtone_contract::{BatchId, BatchState, EntryKey, TenantId};
 use tokio::sync::watch;
 
 use crate::{
-    Applied, BatchRow, CallRow, Change, ClaimDue, Claimed, EntryRow, EventRow, Lane, NewBatch,
-    NewEntry, OutboxRow, StoreError,
+    Applied, BatchRow, CallRow, Change, ClaimDue, Claimed, EntryRow, EventRow, IntakeStore, Lane,
+    NewBatch, NewEntry, OutboxRow, StoreError, SuppressionRow,
 };
 
 /// A create request's key and what it was sent with.
@@ -224,12 +224,20 @@ pub trait Suppressions: Send + Sync + 'static {
     /// Removes a number; whether it was there.
     async fn unsuppress(&self, tenant: &TenantId, number: NumberKey) -> Result<bool, StoreError>;
 
+    /// Suppressed numbers after `after`, in the order of their keys.
+    async fn suppressions(
+        &self,
+        tenant: &TenantId,
+        after: Option<NumberKey>,
+        limit: u32,
+    ) -> Result<Vec<SuppressionRow>, StoreError>;
+
     /// Whether the number may not be called.
     async fn is_suppressed(&self, tenant: &TenantId, number: NumberKey)
     -> Result<bool, StoreError>;
 }
 
 /// All ports of one engine.
-pub trait Store: BatchStore + Outbox + Directory + Suppressions {}
+pub trait Store: BatchStore + Outbox + Directory + Suppressions + IntakeStore {}
 
-impl<S: BatchStore + Outbox + Directory + Suppressions> Store for S {}
+impl<S: BatchStore + Outbox + Directory + Suppressions + IntakeStore> Store for S {}

@@ -319,3 +319,14 @@ pub struct OutboxRow {
     /// Times it has been handed out, this one included.
     pub tries: u32,
 }
+
+/// A number that may not be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SuppressionRow {
+    /// The number as it is compared.
+    pub number: NumberKey,
+    /// Where it comes from.
+    pub source: String,
+    /// Since when.
+    pub created_at: Timestamp,
+}

@@ -5,7 +5,7 @@ use dialtone_contract::{BatchId, BatchState, CancelMode, TenantId};
 use dialtone_store::{BatchLimits, BatchRow, BatchTransition, ClaimDue, Counters, NewBatch};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{counters, entries};
+use super::{counters, entries, rejects};
 use crate::convert::{self, Columns, Fault, Result};
 
 macro_rules! columns {
@@ -77,6 +77,7 @@ pub(crate) fn discard(connection: &Connection, tenant: &TenantId, batch: &BatchI
     }
     entries::remove_all(connection, tenant, batch)?;
     counters::remove_all(connection, tenant, batch)?;
+    rejects::remove_all(connection, tenant, batch)?;
     let sql = "DELETE FROM voice_call_batches WHERE tenant_id = ?1 AND batch_id = ?2";
     connection.prepare_cached(sql)?.execute(params![tenant.as_str(), batch.as_str()])?;
     Ok(true)

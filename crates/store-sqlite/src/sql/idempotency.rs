@@ -40,3 +40,9 @@ pub(crate) fn insert(
     ])?;
     Ok(())
 }
+
+/// Forgets keys that were taken before `before`; how many those were.
+pub(crate) fn forget(connection: &Connection, before: Timestamp) -> Result<u64> {
+    let sql = "DELETE FROM idempotency_keys WHERE created_at < ?1";
+    Ok(connection.prepare_cached(sql)?.execute([before.as_micros()])? as u64)
+}

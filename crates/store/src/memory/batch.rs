@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use dialtone_auth::NumberKey;
 use dialtone_clock::Timestamp;
-use dialtone_contract::{BatchState, EntryState, TenantId};
+use dialtone_contract::{BatchState, EntryState, FieldError, TenantId};
 
 use super::numbers::Numbers;
 use crate::{
     Applied, BatchRow, BatchTransition, CallPatch, CallRow, ClaimDue, Claimed, CounterKey,
-    EntryRow, EventRow, Held, Transition,
+    EntryRow, EventRow, Held, SuppressionRow, Transition,
 };
 
 pub(super) struct Batch {
@@ -18,6 +18,8 @@ pub(super) struct Batch {
     pub(super) calls: BTreeMap<(u32, u32), CallRow>,
     pub(super) events: Vec<EventRow>,
     pub(super) reports: Vec<String>,
+    /// By row of the upload.
+    pub(super) rejects: BTreeMap<u32, FieldError>,
 }
 
 impl Batch {
@@ -86,7 +88,7 @@ impl Batch {
         &mut self,
         claim: &ClaimDue,
         room: u32,
-        suppressed: &BTreeMap<(TenantId, NumberKey), String>,
+        suppressed: &BTreeMap<(TenantId, NumberKey), SuppressionRow>,
         numbers: &mut Numbers,
     ) -> Claimed {
         let due_at = |entry: &EntryRow| entry.not_before.filter(|at| *at <= claim.now);

@@ -2,6 +2,7 @@
 //! simulations, and the plainest statement of what the other engines must do.
 
 mod batch;
+mod intake;
 mod numbers;
 mod ports;
 
@@ -19,7 +20,7 @@ use self::numbers::Numbers;
 use crate::{
     Accepted, Applied, BatchLimits, BatchRow, BatchStore, BatchTransition, CallRow, Change,
     ClaimDue, Claimed, Counters, EntryRow, EventRow, Idempotency, NewBatch, NewEntry, OutboxRow,
-    StoreError, Transition,
+    StoreError, SuppressionRow, Transition,
 };
 
 /// The memory engine. What it holds lasts as long as the value; a simulated crash is
@@ -32,15 +33,22 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct State {
     batches: BTreeMap<BatchId, Batch>,
-    keys: BTreeMap<(TenantId, String), (BatchId, String)>,
+    keys: BTreeMap<(TenantId, String), Key>,
     outbox: BTreeMap<i64, (Timestamp, OutboxRow)>,
     outbox_next: i64,
     epoch: u64,
     voices: Vec<(TenantId, String)>,
     users: Vec<(TenantId, i64)>,
     tenant_limits: BTreeMap<TenantId, u32>,
-    suppressed: BTreeMap<(TenantId, NumberKey), String>,
+    suppressed: BTreeMap<(TenantId, NumberKey), SuppressionRow>,
     numbers: Numbers,
+}
+
+/// An idempotency key that has been used.
+struct Key {
+    batch: BatchId,
+    request_hash: String,
+    at: Timestamp,
 }
 
 impl Default for MemoryStore {
@@ -168,6 +176,7 @@ impl BatchStore for MemoryStore {
                 calls: BTreeMap::new(),
                 events: Vec::new(),
                 reports: Vec::new(),
+                rejects: BTreeMap::new(),
             });
         });
         Ok(())
@@ -231,8 +240,8 @@ impl BatchStore for MemoryStore {
     ) -> Result<Accepted, StoreError> {
         self.write(|state| {
             let key = idempotency.as_ref().map(|new| (tenant.clone(), new.key.clone()));
-            if let Some((batch, request_hash)) = key.as_ref().and_then(|key| state.keys.get(key)) {
-                let (batch, request_hash) = (batch.clone(), request_hash.clone());
+            if let Some(key) = key.as_ref().and_then(|key| state.keys.get(key)) {
+                let (batch, request_hash) = (key.batch.clone(), key.request_hash.clone());
                 return Ok(Accepted::Replayed { batch, request_hash });
             }
             let change = BatchTransition {
@@ -249,7 +258,8 @@ impl BatchStore for MemoryStore {
                 return Err(StoreError::Corrupt(format!("{batch} is not loading")));
             }
             if let (Some(key), Some(new)) = (key, idempotency) {
-                state.keys.insert(key, (batch.clone(), new.request_hash));
+                let (batch, request_hash) = (batch.clone(), new.request_hash);
+                state.keys.insert(key, Key { batch, request_hash, at });
             }
             Ok(Accepted::Accepted)
         })
@@ -260,7 +270,9 @@ impl BatchStore for MemoryStore {
         tenant: &TenantId,
         key: &str,
     ) -> Result<Option<(BatchId, String)>, StoreError> {
-        Ok(self.read().keys.get(&(tenant.clone(), key.to_owned())).cloned())
+        let state = self.read();
+        let found = state.keys.get(&(tenant.clone(), key.to_owned()));
+        Ok(found.map(|key| (key.batch.clone(), key.request_hash.clone())))
     }
 
     async fn apply(&self, changes: &[Change]) -> Result<Vec<Applied>, StoreError> {

@@ -6,7 +6,7 @@ use dialtone_clock::Timestamp;
 use dialtone_contract::TenantId;
 
 use super::MemoryStore;
-use crate::{Directory, Lane, Outbox, OutboxRow, StoreError, Suppressions};
+use crate::{Directory, Lane, Outbox, OutboxRow, StoreError, SuppressionRow, Suppressions};
 
 #[async_trait]
 impl Outbox for MemoryStore {
@@ -90,13 +90,15 @@ impl Suppressions for MemoryStore {
         tenant: &TenantId,
         numbers: &[NumberKey],
         source: &str,
-        _at: Timestamp,
+        at: Timestamp,
     ) -> Result<u32, StoreError> {
         Ok(self.write(|state| {
             let before = state.suppressed.len();
             for number in numbers {
                 let key = (tenant.clone(), *number);
-                state.suppressed.entry(key).or_insert_with(|| source.to_owned());
+                let source = source.to_owned();
+                let row = SuppressionRow { number: *number, source, created_at: at };
+                state.suppressed.entry(key).or_insert(row);
             }
             u32::try_from(state.suppressed.len() - before).unwrap_or(u32::MAX)
         }))
@@ -104,6 +106,18 @@ impl Suppressions for MemoryStore {
 
     async fn unsuppress(&self, tenant: &TenantId, number: NumberKey) -> Result<bool, StoreError> {
         Ok(self.write(|state| state.suppressed.remove(&(tenant.clone(), number)).is_some()))
+    }
+
+    async fn suppressions(
+        &self,
+        tenant: &TenantId,
+        after: Option<NumberKey>,
+        limit: u32,
+    ) -> Result<Vec<SuppressionRow>, StoreError> {
+        let state = self.read();
+        let own = state.suppressed.iter().filter(|((owner, _), _)| owner == tenant);
+        let later = own.map(|(_, row)| row).filter(|row| after.is_none_or(|key| row.number > key));
+        Ok(later.take(limit as usize).cloned().collect())
     }
 
     async fn is_suppressed(
