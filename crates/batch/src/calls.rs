@@ -38,8 +38,8 @@ impl From<ErrorCode> for CallError {
 /// The agents' side of a call: dial claim, heartbeat, status, callback. Who may speak
 /// for a call has been checked before (the capability names tenant and call).
 pub struct Calls {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
     rules: Rules,
     specs: Specs,
     metrics: BatchMetrics,
@@ -265,7 +265,7 @@ impl Calls {
     }
 }
 
-fn parts(call_id: &CallId) -> Result<(EntryKey, u32), ErrorCode> {
+pub(crate) fn parts(call_id: &CallId) -> Result<(EntryKey, u32), ErrorCode> {
     call_id.parts().map_err(|_| ErrorCode::NotFound)
 }
 

@@ -1,3 +1,5 @@
+mod live;
+
 use std::sync::Arc;
 
 use dialtone_auth::{NumberKeys, Phone};
@@ -9,6 +11,9 @@ use dialtone_store::{
 };
 use uuid::Uuid;
 
+pub use live::LiveTriggered;
+
+use crate::upload::UploadError;
 use crate::{number, options, outcomes};
 
 /// Why a batch was not created. Nothing of it was kept.
@@ -20,6 +25,22 @@ pub enum IntakeError {
     /// The idempotency key belongs to another request.
     #[error("the idempotency key was used with another body")]
     KeyConflict,
+    /// Rows of an upload are not valid.
+    #[error("{bad} of {all} rows are not valid")]
+    Rows {
+        /// How many.
+        bad: u32,
+        /// Rows in all.
+        all: u32,
+        /// What is wrong with the first of them.
+        first: Vec<FieldError>,
+    },
+    /// An upload cannot be read.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    /// The reader of an upload gave up, or read something else the second time.
+    #[error("the upload was not read to its end")]
+    ReaderDied,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -39,12 +60,18 @@ pub struct Intake {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     numbers: NumberKeys,
+    simulated_live: bool,
 }
 
 impl Intake {
     /// Takes in batches for `store`.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, numbers: NumberKeys) -> Self {
-        Self { store, clock, numbers }
+        Self { store, clock, numbers, simulated_live: false }
+    }
+
+    /// Whether live batches may have simulated numbers: where nobody can be called.
+    pub fn with_simulated_live(self, allowed: bool) -> Self {
+        Self { simulated_live: allowed, ..self }
     }
 
     /// Creates a test batch; when this returns, the batch survives any crash. Must run to
@@ -80,10 +107,20 @@ impl Intake {
         idempotency: Option<Idempotency>,
     ) -> Result<Triggered, IntakeError> {
         let (tenant, batch) = (new.tenant.clone(), new.id.clone());
-        let loaded = self.load_and_accept(new, idempotency).await;
-        if !matches!(&loaded, Ok(triggered) if triggered.batch == batch) {
+        self.kept_or_discarded(&tenant, &batch, self.load_and_accept(new, idempotency)).await
+    }
+
+    /// Loads the batch; takes it away again if that fails, or if another one holds its key.
+    async fn kept_or_discarded(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        loading: impl Future<Output = Result<Triggered, IntakeError>>,
+    ) -> Result<Triggered, IntakeError> {
+        let loaded = loading.await;
+        if !matches!(&loaded, Ok(triggered) if triggered.batch == *batch) {
             // What cannot be removed now is removed when the server starts again.
-            if let Err(error) = self.store.discard_batch(&tenant, &batch).await {
+            if let Err(error) = self.store.discard_batch(tenant, batch).await {
                 tracing::warn!(%error, batch.id = %batch, "an unfinished batch was not removed");
             }
         }
@@ -141,22 +178,13 @@ impl Intake {
         let planned = check_counts(request, &mut errors);
         options::check(&request.options, BatchMode::Test, &mut errors);
         check_durations(request, &mut errors);
-        if !self.store.has_voice(tenant, &request.voice_id).await? {
-            let detail = format!("there is no voice `{}`", request.voice_id);
-            errors.push(FieldError::new("/voice_id", "unknown", detail));
-        }
-        if !self.store.has_user(tenant, request.initiated_by).await? {
-            let detail = format!("there is no user {}", request.initiated_by);
-            errors.push(FieldError::new("/initiated_by", "unknown", detail));
-        }
+        self.check_owner(tenant, &request.voice_id, request.initiated_by, &mut errors).await?;
         let Some(completed) = planned.filter(|_| errors.is_empty()) else {
             return Err(IntakeError::Invalid(errors));
         };
-        // Drawn seeds fit into every JSON reader's numbers.
-        let drawn = || Uuid::now_v7().as_u64_pair().1 & u64::from(u32::MAX);
         Ok(BatchSpec {
             mode: BatchMode::Test,
-            seed: request.seed.unwrap_or_else(drawn),
+            seed: request.seed.unwrap_or_else(drawn_seed),
             voice_id: request.voice_id.clone(),
             initiated_by: request.initiated_by,
             agent_id: request.agent_id,
@@ -175,6 +203,30 @@ impl Intake {
             retry_of: None,
         })
     }
+
+    /// Whether the tenant has this voice and this user.
+    async fn check_owner(
+        &self,
+        tenant: &TenantId,
+        voice: &str,
+        user: i64,
+        errors: &mut Vec<FieldError>,
+    ) -> Result<(), StoreError> {
+        if !self.store.has_voice(tenant, voice).await? {
+            let detail = format!("there is no voice `{voice}`");
+            errors.push(FieldError::new("/voice_id", "unknown", detail));
+        }
+        if !self.store.has_user(tenant, user).await? {
+            let detail = format!("there is no user {user}");
+            errors.push(FieldError::new("/initiated_by", "unknown", detail));
+        }
+        Ok(())
+    }
+}
+
+/// A seed that fits into every JSON reader's numbers.
+fn drawn_seed() -> u64 {
+    Uuid::now_v7().as_u64_pair().1 & u64::from(u32::MAX)
 }
 
 fn replay(batch: BatchId, hash: &str, new: &Idempotency) -> Result<Triggered, IntakeError> {

@@ -254,8 +254,8 @@ fn a_list_may_not_be_longer_than_a_batch() {
 }
 
 fn rules() -> RowRules {
-    let is_zone = |name: &str| name == "Europe/Berlin";
-    RowRules { duplicates: Duplicates::Refuse, simulated: false, is_zone }
+    let zone = |name: &str| name.eq_ignore_ascii_case("Europe/Berlin").then_some("Europe/Berlin");
+    RowRules { duplicates: Duplicates::Refuse, simulated: false, needs_zone: false, zone }
 }
 
 fn codes(rules: RowRules, entries: Vec<LiveEntry>) -> Vec<String> {
@@ -264,8 +264,9 @@ fn codes(rules: RowRules, entries: Vec<LiveEntry>) -> Vec<String> {
     for (number, entry) in (1..).zip(entries) {
         let to = entry.to.clone();
         match checks.check(number, entry) {
-            Ok(GoodRow { to: taken, .. }) => {
+            Ok(GoodRow { to: taken, timezone, .. }) => {
                 assert_eq!(taken.expose(), to);
+                assert!(timezone.is_none_or(|zone| zone == "Europe/Berlin"));
                 all.push(String::new());
             }
             Err(error) => {
@@ -292,7 +293,7 @@ fn rows_are_held_against_the_rules() {
         (plain(""), "/entries/3/to invalid"),
         (plain("+15550001234"), "/entries/4/to simulated"),
         (plain("+4915112345678"), "/entries/5/to duplicate"),
-        (entry("+4915112345679", &[], Some("Europe/Berlin")), ""),
+        (entry("+4915112345679", &[], Some("europe/BERLIN")), ""),
         (entry("+4915112345680", &[], Some("Mars/Olympus")), "/entries/7/timezone unknown"),
         // A row that was refused has taken no number.
         (entry("+4915112345680", &[], Some("Europe/Berlin")), ""),
@@ -308,6 +309,8 @@ fn rows_are_held_against_the_rules() {
     let twice = vec![plain("+4915112345678"), plain("+4915112345678"), plain("+15550001234")];
     let lenient = RowRules { duplicates: Duplicates::Allow, simulated: true, ..rules() };
     assert_eq!(codes(lenient, twice), ["", "", ""]);
+    let by_recipient = RowRules { needs_zone: true, ..rules() };
+    assert_eq!(codes(by_recipient, vec![plain("+4915112345678")]), ["/entries/0/timezone missing"]);
 }
 
 fn cell() -> impl Strategy<Value = String> {

@@ -148,6 +148,9 @@ pub struct Problem {
     /// The fields that are not valid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// Rows of an upload that are not valid, those that `errors` does not list included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<u32>,
 }
 
 impl Problem {
@@ -161,7 +164,15 @@ impl Problem {
             detail: detail.into(),
             hint: code.hint().to_owned(),
             errors: Vec::new(),
+            rejected: None,
         }
+    }
+
+    /// A 422 that names the first of `bad` rows, of `all` that an upload has.
+    pub fn bad_rows(bad: u32, all: u32, first: Vec<FieldError>) -> Self {
+        let shown = first.len();
+        let detail = format!("{bad} of {all} rows are not valid; {shown} of them are listed");
+        Self { errors: first, rejected: Some(bad), ..Self::new(ErrorCode::Invalid, detail) }
     }
 
     /// A 422 that names the fields.

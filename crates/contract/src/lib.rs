@@ -14,7 +14,9 @@ pub mod wire;
 pub use code::{ErrorCode, FieldError, Problem};
 pub use exit::{ExitCode, Verdict};
 pub use id::{BatchId, CallId, EntryId, EntryKey, IdError, JobId, TenantId};
-pub use metadata::{DispatchMetadata, MARKER, OutcomeWeights, TEST_WORKER_NAME, TestPlan};
+pub use metadata::{
+    DispatchMetadata, LIVE_WORKER_NAME, MARKER, OutcomeWeights, TEST_WORKER_NAME, TestPlan,
+};
 pub use mix::{ScriptedFaults, TestMix};
 pub use state::{
     BatchState, CallState, CancelMode, EntryState, Outcome, PlannedOutcome, UnknownName,

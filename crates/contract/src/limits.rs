@@ -92,6 +92,10 @@ pub const VARIABLE_NAME_MAX: usize = 128;
 pub const LOAD_CHUNK_BYTES: usize = 1024 * 1024;
 /// Rejected rows that the answer to an upload lists; the rest is read page by page.
 pub const REJECTS_SHOWN: usize = 100;
+/// Numbers that one request may suppress; as many fit into its body.
+pub const SUPPRESS_MAX: usize = 10_000;
+/// Where suppressed numbers come from, in words.
+pub const SUPPRESS_SOURCE_MAX: usize = 100;
 /// `metadata` of a batch, as JSON.
 pub const METADATA_MAX: usize = 16 * 1024;
 /// An idempotency key.

@@ -1,10 +1,14 @@
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::wire::Durations;
 use crate::{CallId, EntryId, PlannedOutcome};
 
 /// The name under which the test worker registers; dispatches of test batches ask for it.
 pub const TEST_WORKER_NAME: &str = "batch-test-worker";
+
+/// The name under which agent workers serve live batches.
+pub const LIVE_WORKER_NAME: &str = "batch-worker";
 
 /// Prefix of the compatibility marker in `added_context`; JSON weights follow.
 pub const MARKER: &str = "[TEST_BATCH_PROBABILITIES]";
@@ -28,6 +32,9 @@ pub struct DispatchMetadata {
     pub agent_id: Option<i64>,
     /// The voice.
     pub voice_id: String,
+    /// What the agent knows of this call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variables: Option<Map<String, Value>>,
     /// What to simulate; only the test worker reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<TestPlan>,

@@ -8,8 +8,8 @@ use std::time::Instant;
 use dialtone_auth::Capabilities;
 use dialtone_clock::Clock;
 use dialtone_contract::{
-    BatchId, BatchState, CancelMode, DispatchMetadata, EntryState, TEST_WORKER_NAME, TestPlan,
-    limits,
+    BatchId, BatchState, CancelMode, DispatchMetadata, EntryState, LIVE_WORKER_NAME,
+    TEST_WORKER_NAME, TestPlan, limits,
 };
 use dialtone_livekit::{LiveKit, LiveKitError, NewDispatch};
 use dialtone_store::{
@@ -21,9 +21,6 @@ use tokio::sync::{Notify, Semaphore, watch};
 use crate::breaker::Breaker;
 use crate::calls::cut;
 use crate::{BatchMetrics, Happening, Rules, WhileWaiting, report};
-
-/// Name of the agent workers that serve live batches.
-const LIVE_WORKER_NAME: &str = "batch-worker";
 
 /// States in which a batch's entries may be claimed.
 const CLAIMABLE: &[BatchState] = &[BatchState::Accepted, BatchState::Running];
@@ -383,6 +380,8 @@ impl Dispatcher {
             capability: capability.expose().to_owned(),
             agent_id: spec.agent_id,
             voice_id: spec.voice_id.clone(),
+            // What does not read was never written; the agent goes without it.
+            variables: entry.variables.as_deref().and_then(|text| serde_json::from_str(text).ok()),
             test: test.then(|| TestPlan {
                 to: entry.to.expose().to_owned(),
                 outcome: entry.planned,

@@ -9,6 +9,9 @@ use serde_json::{Map, Value};
 use super::columns::bad_name;
 use super::row_error;
 
+/// Zone names that are remembered: there are some six hundred.
+const ZONES_KEPT: usize = 2_000;
+
 /// What rows of a batch are held against.
 #[derive(Clone, Copy)]
 pub struct RowRules {
@@ -16,8 +19,11 @@ pub struct RowRules {
     pub duplicates: Duplicates,
     /// Whether numbers that only simulations use may be called.
     pub simulated: bool,
-    /// Whether there is a time zone of this name.
-    pub is_zone: fn(&str) -> bool,
+    /// Whether a row must say in which time zone it is called: calls have a window there.
+    pub needs_zone: bool,
+    /// The name of a time zone as entries keep it, whatever its case; `None` if there is
+    /// no such zone.
+    pub zone: fn(&str) -> Option<&'static str>,
 }
 
 /// A row that may be called.
@@ -26,9 +32,9 @@ pub struct GoodRow {
     /// Who to call.
     pub to: Phone,
     /// The recipient's time zone.
-    pub timezone: Option<String>,
-    /// What the agent knows of this call.
-    pub variables: Option<Map<String, Value>>,
+    pub timezone: Option<&'static str>,
+    /// What the agent knows of this call: a JSON object.
+    pub variables: Option<String>,
 }
 
 /// Checks the rows of one batch, each against the rules and those before it. Remembers
@@ -37,8 +43,8 @@ pub struct RowChecks {
     rules: RowRules,
     /// Numbers that are taken, as the integers that their digits are, with their rows.
     taken: HashMap<u64, u32>,
-    /// Zone names that were looked up before; there are some hundreds in the world.
-    zones: HashMap<String, bool>,
+    /// Zone names that were looked up before.
+    zones: HashMap<String, &'static str>,
 }
 
 impl RowChecks {
@@ -59,15 +65,8 @@ impl RowChecks {
             let detail = format!("{to} is a simulated number; live batches call people");
             return Err(row_error(number, "to", "simulated", detail));
         }
-        if let Some(zone) = &timezone
-            && !self.is_zone(zone)
-        {
-            let detail = "not a time zone of the IANA database, such as `Europe/Berlin`";
-            return Err(row_error(number, "timezone", "unknown", detail));
-        }
-        if let Some(variables) = &variables {
-            check_variables(number, variables)?;
-        }
+        let timezone = self.zone(number, timezone.as_deref())?;
+        let variables = variables.as_ref().map(|all| variables_text(number, all)).transpose()?;
         if self.rules.duplicates == Duplicates::Refuse {
             match self.taken.entry(digits(&to)) {
                 Entry::Occupied(first) => {
@@ -80,16 +79,35 @@ impl RowChecks {
         Ok(GoodRow { to, timezone, variables })
     }
 
-    fn is_zone(&mut self, name: &str) -> bool {
+    fn zone(
+        &mut self,
+        number: u32,
+        name: Option<&str>,
+    ) -> Result<Option<&'static str>, FieldError> {
+        let refuse = |code: &str, detail: &str| Err(row_error(number, "timezone", code, detail));
+        let Some(name) = name else {
+            if self.rules.needs_zone {
+                return refuse(
+                    "missing",
+                    "needed: the calls have a window in each recipient's zone",
+                );
+            }
+            return Ok(None);
+        };
         if let Some(known) = self.zones.get(name) {
-            return *known;
+            return Ok(Some(*known));
         }
-        let known = (self.rules.is_zone)(name);
-        // Wrong names may all differ; they are not worth remembering.
-        if known {
+        let Some(known) = (self.rules.zone)(name) else {
+            return refuse(
+                "unknown",
+                "not a time zone of the IANA database, such as `Europe/Berlin`",
+            );
+        };
+        // A name has many spellings; those of one upload are few.
+        if self.zones.len() < ZONES_KEPT {
             self.zones.insert(name.to_owned(), known);
         }
-        known
+        Ok(Some(known))
     }
 }
 
@@ -100,7 +118,8 @@ fn digits(phone: &Phone) -> u64 {
     digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
 }
 
-fn check_variables(number: u32, variables: &Map<String, Value>) -> Result<(), FieldError> {
+/// The variables as entries keep them.
+fn variables_text(number: u32, variables: &Map<String, Value>) -> Result<String, FieldError> {
     let refuse = |code: &str, detail: String| Err(row_error(number, "variables", code, detail));
     for (name, value) in variables {
         if let Some(what) = bad_name(name) {
@@ -110,12 +129,12 @@ fn check_variables(number: u32, variables: &Map<String, Value>) -> Result<(), Fi
             return refuse("control_character", format!("`{name}` holds a control character"));
         }
     }
-    let size = serde_json::to_string(variables).map_or(usize::MAX, |text| text.len());
-    if size > limits::VARIABLES_MAX {
-        let detail = format!("{size} bytes as JSON, more than {}", limits::VARIABLES_MAX);
+    let text = serde_json::to_string(variables).expect("JSON");
+    if text.len() > limits::VARIABLES_MAX {
+        let detail = format!("{} bytes as JSON, more than {}", text.len(), limits::VARIABLES_MAX);
         return refuse("too_large", detail);
     }
-    Ok(())
+    Ok(text)
 }
 
 /// Whether a text in `value` holds a control character other than those that lay out

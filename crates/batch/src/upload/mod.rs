@@ -3,10 +3,12 @@
 //! be called.
 
 mod check;
+mod chunks;
 mod columns;
 mod csv;
 mod json;
 mod scan;
+mod survey;
 
 use std::io;
 use std::ops::ControlFlow;
@@ -15,8 +17,10 @@ use dialtone_contract::FieldError;
 use dialtone_contract::wire::LiveEntry;
 
 pub use check::{GoodRow, RowChecks, RowRules};
+pub use chunks::{Chunk, send_chunks};
 pub use csv::Table;
 pub use json::JsonList;
+pub use survey::Survey;
 
 /// One row of an upload.
 #[derive(Debug)]

@@ -30,6 +30,32 @@ pub struct LiveBatchHead {
     pub rejects: RejectsMode,
 }
 
+/// Body of `POST /batch/trigger-batch-call`: a [`LiveBatchHead`] with its entries, for the
+/// API reference; no reader holds it whole.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LiveBatchRequest {
+    /// The voice; must exist.
+    pub voice_id: String,
+    /// The user of the tenant who asks; must exist.
+    pub initiated_by: i64,
+    /// The configured conversational agent.
+    #[serde(default)]
+    pub agent_id: Option<i64>,
+    /// Stored until telephony exists.
+    #[serde(default)]
+    pub from_number: Option<String>,
+    /// Who to call, up to a million.
+    #[schema(min_items = 1)]
+    pub entries: Vec<LiveEntry>,
+    /// How the batch is worked off.
+    #[serde(default)]
+    pub options: BatchOptions,
+    /// What becomes of the batch if rows of it are bad.
+    #[serde(default)]
+    pub rejects: RejectsMode,
+}
+
 /// What becomes of an upload with bad rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -57,8 +83,10 @@ pub enum Duplicates {
 #[serde(deny_unknown_fields)]
 pub struct LiveEntry {
     /// Who to call, in E.164.
+    #[schema(pattern = r"^\+[1-9][0-9]{6,14}$")]
     pub to: String,
     /// What the agent knows of this call.
+    #[schema(value_type = Option<Object>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variables: Option<Map<String, Value>>,
     /// IANA name of the recipient's time zone.

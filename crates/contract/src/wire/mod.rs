@@ -9,6 +9,7 @@ mod heartbeat;
 mod live;
 mod options;
 mod schema;
+mod suppression;
 
 pub use batch::{BatchStatus, Durations, OutcomeMode, SpanS, TestBatchRequest, TriggerResponse};
 pub use call::{
@@ -19,9 +20,14 @@ pub use control::{BatchControlled, BatchPatch, CancelRequest, EntryControlled, P
 pub use entry::{AttemptView, EntryPage, EntryView};
 pub use heartbeat::{Heartbeat, WorkerDetails, WorkerHealth};
 pub use live::{
-    Duplicates, LiveBatchHead, LiveEntry, LiveTriggerResponse, RejectPage, RejectsMode,
+    Duplicates, LiveBatchHead, LiveBatchRequest, LiveEntry, LiveTriggerResponse, RejectPage,
+    RejectsMode,
 };
 pub use options::{
     BatchOptions, BreakerRule, CallWindow, NotATimeOfDay, RetryRule, TimeOfDay, Weekday,
 };
 pub(crate) use schema::spellings;
+pub use suppression::{
+    OptOutRequest, OptOutResponse, SuppressRequest, SuppressResponse, SuppressionPage,
+    SuppressionView,
+};

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Duplicates;
 use crate::{Outcome, limits};
 
 /// `options` of a batch: how it is worked off. Seconds are product time.
@@ -46,6 +47,8 @@ pub struct BatchOptions {
     /// test batches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breaker: Option<BreakerRule>,
+    /// What becomes of a number that stands in the batch twice.
+    pub duplicates: Duplicates,
     /// Free JSON, given back as it is.
     #[serde(skip_serializing_if = "serde_json::Value::is_null")]
     pub metadata: serde_json::Value,
@@ -66,6 +69,7 @@ impl Default for BatchOptions {
             min_gap_s: 0,
             window: None,
             breaker: None,
+            duplicates: Duplicates::default(),
             metadata: serde_json::Value::Null,
         }
     }
