@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use anyhow::Context as _;
-use dialtone_api::{Access, Api, guarded};
+use dialtone_api::{Access, Api, Uploads, guarded};
 use dialtone_auth::{Capabilities, NumberKeys, Secret, env};
 use dialtone_batch::{
-    BatchMetrics, Calls, Control, Dispatcher, DispatcherOptions, Intake, OutboxSender, Trouble,
+    BatchMetrics, Calls, Control, Dispatcher, DispatcherOptions, Intake, OutboxSender,
+    SuppressionList, Trouble,
 };
 use dialtone_clock::Clock;
 use dialtone_livekit::{LiveKit, RealLiveKit};
@@ -32,6 +33,9 @@ use crate::{config, keys_file};
 
 /// Name of the API's listener in `--listen-fd`.
 const LISTENER: &str = "api";
+
+/// Folder of uploads that are being read, in the data directory.
+const UPLOADS: &str = "uploads";
 
 /// Arguments of `serve`.
 #[derive(clap::Args)]
@@ -101,8 +105,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let livekit = Arc::new(RealLiveKit::new(&args.livekit_url, &key));
     let store: Arc<dyn Store> = sqlite.clone();
     health.registry().register_collector(Box::new(Disk(Arc::downgrade(&sqlite))));
-    let parts =
-        Parts { store, livekit, clock, health: health.clone(), secret, died: Arc::default() };
+    let parts = Parts {
+        store,
+        livekit,
+        clock,
+        health: health.clone(),
+        secret,
+        data_dir: args.data_dir.clone(),
+        dev_livekit: env::is_dev_livekit(&args.livekit_url, &key),
+        died: Arc::default(),
+    };
     let metrics = parts.metrics();
     let tasks = TaskTracker::new();
     if args.roles.contains(&Role::Dispatcher) {
@@ -163,6 +175,9 @@ struct Parts {
     clock: Arc<dyn Clock>,
     health: Health,
     secret: Secret,
+    data_dir: PathBuf,
+    /// Whether LiveKit is one for development, behind which no phone rings.
+    dev_livekit: bool,
     /// Set when a loop without which the server must not go on has died.
     died: Arc<AtomicBool>,
 }
@@ -179,7 +194,14 @@ impl Parts {
                 Arc::clone(store),
                 Arc::clone(clock),
                 NumberKeys::new(&self.secret),
+            )
+            .with_simulated_live(self.dev_livekit),
+            suppressions: SuppressionList::new(
+                Arc::clone(store),
+                Arc::clone(clock),
+                NumberKeys::new(&self.secret),
             ),
+            uploads: Uploads::in_dir(self.data_dir.join(UPLOADS)),
             control: Control::new(Arc::clone(store), Arc::clone(clock)),
             calls: Calls::new(Arc::clone(store), Arc::clone(clock), metrics),
             store: Arc::clone(store),

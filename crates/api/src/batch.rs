@@ -50,13 +50,25 @@ pub async fn trigger_test(
     let intake = async move { api.intake.trigger_test(&tenant, &request, idempotency).await };
     let triggered = tokio::spawn(intake).await.map_err(|_| ErrorCode::Internal)??;
     let batch = triggered.batch;
+    let body = TriggerResponse {
+        job_id: batch.job(),
+        batch_id: batch.clone(),
+        status: BatchState::Accepted,
+    };
+    accepted(&batch, triggered.replayed, body)
+}
+
+/// The answer that says that a batch has been taken in, now or before.
+pub(crate) fn accepted(
+    batch: &BatchId,
+    replayed: bool,
+    body: impl Serialize,
+) -> Result<Response, Failure> {
     let location = format!("/batch/batch-status/{batch}");
-    let body =
-        TriggerResponse { job_id: batch.job(), batch_id: batch, status: BatchState::Accepted };
     let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
     let location = HeaderValue::from_str(&location).map_err(|_| ErrorCode::Internal)?;
     response.headers_mut().insert(LOCATION, location);
-    if triggered.replayed {
+    if replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(response)
@@ -68,6 +80,15 @@ fn idempotency(
     headers: &HeaderMap,
     request: &impl Serialize,
 ) -> Result<Option<Idempotency>, Failure> {
+    let Some(key) = idempotency_key(headers)? else { return Ok(None) };
+    let canonical = serde_json::to_vec(request).expect("requests are plain data");
+    let request_hash =
+        Sha256::digest(&canonical).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Some(Idempotency { key, request_hash }))
+}
+
+/// The key under which a request may be repeated.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
     let Some(value) = headers.get(KEY) else { return Ok(None) };
     let key =
         value.to_str().ok().filter(|key| (1..=limits::IDEMPOTENCY_KEY_MAX).contains(&key.len()));
@@ -75,10 +96,7 @@ fn idempotency(
         let detail = format!("must be 1 to {} visible characters", limits::IDEMPOTENCY_KEY_MAX);
         Problem::invalid(vec![FieldError::new("/header/Idempotency-Key", "invalid", detail)])
     })?;
-    let canonical = serde_json::to_vec(request).expect("requests are plain data");
-    let request_hash =
-        Sha256::digest(&canonical).iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Some(Idempotency { key: key.to_owned(), request_hash }))
+    Ok(Some(key.to_owned()))
 }
 
 /// A tenant's batches.

@@ -15,7 +15,11 @@ use crate::tenant::bearer;
 use crate::{Api, Shared};
 
 /// The tenant of the call that the request's capability was made for.
-fn tenant(api: &Api, headers: &HeaderMap, call_id: &CallId) -> Result<TenantId, Failure> {
+pub(crate) fn tenant(
+    api: &Api,
+    headers: &HeaderMap,
+    call_id: &CallId,
+) -> Result<TenantId, Failure> {
     let capability = bearer(headers).ok_or(ErrorCode::BadCapability)?;
     let tenant = api.capabilities.verify(capability, call_id.as_str());
     Ok(TenantId::new(tenant.map_err(|_| ErrorCode::BadCapability)?))

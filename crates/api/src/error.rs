@@ -1,4 +1,5 @@
 use axum::response::{IntoResponse, Response};
+use dialtone_batch::upload::UploadError;
 use dialtone_batch::{CallError, ControlError, IntakeError};
 use dialtone_contract::{ErrorCode, Problem};
 use dialtone_serve::problem::ProblemResponse;
@@ -60,11 +61,27 @@ impl From<ControlError> for Failure {
     }
 }
 
+impl From<UploadError> for Failure {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::NotJson(detail) => Problem::new(ErrorCode::NotJson, detail).into(),
+            UploadError::Invalid(field) => Problem::invalid(vec![field]).into(),
+            UploadError::Io(error) => {
+                tracing::error!(%error, "an upload cannot be read back");
+                ErrorCode::Internal.into()
+            }
+        }
+    }
+}
+
 impl From<IntakeError> for Failure {
     fn from(error: IntakeError) -> Self {
         match error {
             IntakeError::Invalid(errors) => Problem::invalid(errors).into(),
             IntakeError::KeyConflict => ErrorCode::IdempotencyConflict.into(),
+            IntakeError::Rows { bad, all, first } => Problem::bad_rows(bad, all, first).into(),
+            IntakeError::Upload(error) => error.into(),
+            IntakeError::ReaderDied => ErrorCode::Internal.into(),
             IntakeError::Store(error) => error.into(),
         }
     }

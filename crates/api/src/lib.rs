@@ -8,14 +8,17 @@ mod control;
 mod entry;
 mod error;
 mod openapi;
+mod reject;
+mod suppression;
 mod tenant;
+mod upload;
 mod wait;
 
 use std::sync::Arc;
 
 use axum::{Extension, Router};
 use dialtone_auth::Capabilities;
-use dialtone_batch::{Calls, Control, Intake};
+use dialtone_batch::{Calls, Control, Intake, SuppressionList};
 use dialtone_contract::limits;
 use dialtone_serve::problem::body_limit;
 use dialtone_store::Store;
@@ -37,9 +40,15 @@ pub struct Api {
     pub store: Arc<dyn Store>,
     /// Knows whose a request is.
     pub access: Arc<Access>,
+    /// Numbers that may not be called.
+    pub suppressions: SuppressionList,
+    /// Where uploaded batches are kept while they are read.
+    pub uploads: Uploads,
     /// Checks what agents show.
     pub capabilities: Capabilities,
 }
+
+pub use upload::Uploads;
 
 type Shared = axum::extract::State<Arc<Api>>;
 
@@ -57,10 +66,12 @@ fn router() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(call::claim))
         .routes(routes!(call::heartbeat))
         .routes(routes!(call::status))
+        .routes(routes!(suppression::opt_out))
         .routes(routes!(call::completed))
         .layer(body_limit(limits::CALLBACK_BODY_MAX));
     OpenApiRouter::with_openapi(openapi::head())
         .routes(routes!(batch::list))
+        .routes(routes!(upload::trigger_live))
         .routes(routes!(batch::trigger_test))
         .routes(routes!(batch::status))
         .routes(routes!(control::cancel))
@@ -70,6 +81,9 @@ fn router() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(control::cancel_entry))
         .routes(routes!(entry::list))
         .routes(routes!(batch::report))
+        .routes(routes!(reject::list))
+        .routes(routes!(suppression::list, suppression::add))
+        .routes(routes!(suppression::remove))
         .routes(routes!(openapi::serve))
         .merge(calls)
 }

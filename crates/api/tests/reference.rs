@@ -7,9 +7,9 @@ use axum::body::Body;
 use axum::http::header::ALLOW;
 use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
-use dialtone_api::{Access, Api, document, routes};
+use dialtone_api::{Access, Api, Uploads, document, routes};
 use dialtone_auth::{Capabilities, NumberKeys, Secret};
-use dialtone_batch::{BatchMetrics, Calls, Control, Intake};
+use dialtone_batch::{BatchMetrics, Calls, Control, Intake, SuppressionList};
 use dialtone_clock::{Clock, ScaledClock, Timeline};
 use dialtone_contract::ErrorCode;
 use dialtone_store::Store;
@@ -49,6 +49,12 @@ async fn router() -> axum::Router {
     routes(Api {
         intake: Intake::new(Arc::clone(&store), Arc::clone(&clock), NumberKeys::new(&secret)),
         control: Control::new(Arc::clone(&store), Arc::clone(&clock)),
+        suppressions: SuppressionList::new(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            NumberKeys::new(&secret),
+        ),
+        uploads: Uploads::in_dir(std::env::temp_dir().join("dialtone-reference-test")),
         calls: Calls::new(Arc::clone(&store), clock, metrics),
         store,
         access: Arc::new(access.expect("read")),
