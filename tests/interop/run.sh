@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# LiveKit's own SDKs against livekit-dev, and OpenAI's against llm-worker.
-# Usage: tests/interop/run.sh PATH_TO_LIVEKIT_DEV [PATH_TO_LLM_WORKER]
+# LiveKit's own SDKs against livekit-dev, OpenAI's against llm-worker, and the Python agent of
+# docs/examples/python against dialtone.
+# Usage: tests/interop/run.sh PATH_TO_LIVEKIT_DEV [PATH_TO_LLM_WORKER [PATH_TO_DIALTONE]]
 # Exit codes: 0 passed, 1 failed, 2 usage, 4 skipped (something is missing here).
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# -ge 1 ] && [ $# -le 2 ] && [ -x "$1" ] && [ -x "${2:-$1}" ] \
-  || { echo "usage: $0 PATH_TO_LIVEKIT_DEV [PATH_TO_LLM_WORKER]" >&2; exit 2; }
+[ $# -ge 1 ] && [ $# -le 3 ] && [ -x "$1" ] && [ -x "${2:-$1}" ] && [ -x "${3:-$1}" ] \
+  || { echo "usage: $0 PATH_TO_LIVEKIT_DEV [PATH_TO_LLM_WORKER [PATH_TO_DIALTONE]]" >&2; exit 2; }
 binary=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 llm=${2:+$(cd "$(dirname "$2")" && pwd)/$(basename "$2")}
+dialtone=${3:+$(cd "$(dirname "$3")" && pwd)/$(basename "$3")}
 work=${INTEROP_DIR:-$here/../../target/interop}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
@@ -67,14 +69,14 @@ address() {
     kill -0 "${pids[-1]}" 2>/dev/null || { cat "$work/$1.log" >&2; exit 1; }
     sleep 0.1
   done
-  python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["urls"]["http"])' "$2"
+  python3 -c 'import json, sys; print(*json.load(open(sys.argv[1]))["urls"].values())' "$2"
 }
 
 # From here on all is on loopback, which no proxy knows. The Python worker reads the
 # proxies' variables and not no_proxy.
 unset http_proxy HTTP_PROXY https_proxy HTTPS_PROXY all_proxy ALL_PROXY
 export no_proxy=127.0.0.1,localhost NO_PROXY=127.0.0.1,localhost
-rm -f "$work/address.json" "$work/llm-address.json" "$work/job.txt"
+rm -f "$work"/{address,llm-address,dialtone-address}.json "$work/job.txt"
 unset LIVEKIT_KEYS LIVEKIT_KEYS_FILE LIVEKIT_API_SECRET_FILE
 start livekit-dev env -u LIVEKIT_API_KEY -u LIVEKIT_API_SECRET \
   "$binary" --port 0 --mode queue --address-file "$work/address.json"
@@ -92,6 +94,23 @@ timeout 120 "$work/venv/bin/python" -W ignore "$here/api.py" --with-worker || {
   exit 1
 }
 echo "PASSED interop with LiveKit's SDKs"
+
+if [ -n "$dialtone" ]; then
+  rm -rf "$work/dialtone"
+  start dialtone env LIVEKIT_URL="$url" "$dialtone" serve --api-port 0 \
+    --data-dir "$work/dialtone" --address-file "$work/dialtone-address.json"
+  DIALTONE_URL=$(address dialtone "$work/dialtone-address.json")
+  export DIALTONE_URL
+  # The framework declines jobs on a busy machine; here it must take them.
+  start agent env LOAD_THRESHOLD=inf PYTHONDONTWRITEBYTECODE=1 \
+    "$work/venv/bin/python" "$here/../../docs/examples/python/agent.py" start
+  echo "== Python: an agent that serves live batches"
+  timeout 120 "$work/venv/bin/python" "$here/batch.py" || {
+    tail -n 40 "$work/agent.log" "$work/dialtone.log"
+    exit 1
+  }
+  echo "PASSED interop with the Python agent"
+fi
 
 if [ -n "$llm" ]; then
   start llm-worker env -u LLM_WORKER_API_KEY "$llm" --port 0 --slots 1 --queue 0 \
