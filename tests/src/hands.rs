@@ -4,7 +4,7 @@ use dialtone_agent_worker::{
     JobContext, JobHandler, JobResult, Registration, Worker, WorkerError, WorkerOptions,
 };
 use dialtone_auth::livekit::ApiKey;
-use dialtone_contract::{DispatchMetadata, TEST_WORKER_NAME};
+use dialtone_contract::{DispatchMetadata, LIVE_WORKER_NAME, TEST_WORKER_NAME};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -64,10 +64,22 @@ impl Hands {
     /// # Panics
     /// If the server does not take the worker.
     pub async fn register(livekit: &Api) -> Self {
+        Self::register_as(livekit, TEST_WORKER_NAME).await
+    }
+
+    /// Registers under the name that dispatches of live batches ask for.
+    ///
+    /// # Panics
+    /// If the server does not take the worker.
+    pub async fn register_live(livekit: &Api) -> Self {
+        Self::register_as(livekit, LIVE_WORKER_NAME).await
+    }
+
+    async fn register_as(livekit: &Api, name: &str) -> Self {
         let options = WorkerOptions {
             max_jobs: JOBS,
             drain_timeout: Some(std::time::Duration::ZERO),
-            ..WorkerOptions::new(livekit.base(), ApiKey::dev(), TEST_WORKER_NAME)
+            ..WorkerOptions::new(livekit.base(), ApiKey::dev(), name)
         };
         let worker = Worker::new(options).expect("the options are good");
         let mut registration = worker.registration();

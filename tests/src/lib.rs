@@ -14,6 +14,7 @@ mod platform;
 mod process;
 mod request;
 mod rig;
+mod upload;
 pub mod wait;
 
 pub use answer::Answer;
@@ -26,3 +27,4 @@ pub use platform::{Platform, Said};
 pub use process::Process;
 pub use request::TestBatch;
 pub use rig::{Rig, Setup};
+pub use upload::live_batch;

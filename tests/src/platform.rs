@@ -59,6 +59,7 @@ impl Platform {
             capability: "cap1.test.x".to_owned(),
             agent_id: None,
             voice_id: "demo".to_owned(),
+            variables: None,
             test: Some(TestPlan {
                 to: to.to_owned(),
                 outcome: None,

@@ -5,6 +5,7 @@ mod crash;
 mod data_dir;
 mod faults;
 mod idempotency;
+mod live;
 mod pipeline;
 mod reads;
 mod scripted;
