@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use dialtone_batch::batch_status;
+use dialtone_batch::{Triggered, batch_status};
 use dialtone_contract::wire::{BatchStatus, TestBatchRequest, TriggerResponse};
 use dialtone_contract::{BatchId, BatchState, ErrorCode, FieldError, Problem, TenantId, limits};
 use dialtone_serve::problem::{Json, Query};
@@ -49,6 +49,11 @@ pub async fn trigger_test(
     // A task of its own: a client that goes away must not leave half a batch behind.
     let intake = async move { api.intake.trigger_test(&tenant, &request, idempotency).await };
     let triggered = tokio::spawn(intake).await.map_err(|_| ErrorCode::Internal)??;
+    accepted(triggered)
+}
+
+/// The answer to whatever made a batch.
+pub(crate) fn accepted(triggered: Triggered) -> Result<Response, Failure> {
     let batch = triggered.batch;
     let body = TriggerResponse {
         job_id: batch.job(),

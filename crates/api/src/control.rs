@@ -2,9 +2,10 @@
 //! twice; the second answer says `applied: false`.
 
 use axum::extract::{Path, State};
+use axum::response::Response;
 use dialtone_batch::{Controlled, check_limits};
 use dialtone_contract::wire::{
-    BatchControlled, BatchPatch, CancelRequest, EntryControlled, PatchedLimit,
+    BatchControlled, BatchPatch, CancelRequest, EntryControlled, PatchedLimit, TriggerResponse,
 };
 use dialtone_contract::{BatchId, BatchState, EntryId, ErrorCode, Problem};
 use dialtone_serve::problem::{Json, OptionalJson};
@@ -140,4 +141,30 @@ pub async fn cancel_entry(
     }
     let done = api.control.cancel_entry(&tenant, &key).await?;
     Ok(Json(EntryControlled { entry_id, state: done.state, applied: done.applied }))
+}
+
+/// Call the failed entries of an ended batch again, in a batch of their own; asked again,
+/// this answers the same batch.
+#[utoipa::path(
+    post, path = "/batch/{batch_id}/retry", operation_id = "retry_batch", tag = "control",
+    params(("batch_id" = String, Path, description = "The ended batch.")),
+    responses(
+        (status = 202, description = "The batch of the failed entries.", body = TriggerResponse,
+            headers(
+                ("Location" = String, description = "Where its status is."),
+                ("Idempotent-Replayed" = String, description = "`true` if it was made before."),
+            )),
+    ),
+    extensions(("x-problems" = json!(["state_conflict", "nothing_to_retry"])))
+)]
+pub async fn retry(
+    State(api): Shared,
+    Tenant(tenant): Tenant,
+    Path(batch_id): Path<String>,
+) -> Result<Response, Failure> {
+    let batch_id = BatchId::new(batch_id);
+    // A task of its own: a client that goes away must not leave half a batch behind.
+    let retry = async move { api.intake.retry(&tenant, &batch_id).await };
+    let triggered = tokio::spawn(retry).await.map_err(|_| ErrorCode::Internal)??;
+    crate::batch::accepted(triggered)
 }

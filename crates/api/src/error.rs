@@ -56,6 +56,7 @@ impl From<ControlError> for Failure {
             ControlError::Conflict { .. } => {
                 Problem::new(ErrorCode::StateConflict, error.to_string()).into()
             }
+            ControlError::NothingToRetry => ErrorCode::NothingToRetry.into(),
             ControlError::Store(error) => error.into(),
         }
     }

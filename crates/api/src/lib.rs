@@ -78,6 +78,7 @@ fn router() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(control::patch))
         .routes(routes!(control::pause))
         .routes(routes!(control::resume))
+        .routes(routes!(control::retry))
         .routes(routes!(control::cancel_entry))
         .routes(routes!(entry::list))
         .routes(routes!(batch::report))

@@ -25,6 +25,9 @@ pub enum ControlError {
         /// Where it stands.
         state: &'static str,
     },
+    /// No entry of the batch failed.
+    #[error("no entry of the batch failed")]
+    NothingToRetry,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -57,8 +57,8 @@ pub struct Triggered {
 
 /// Takes in batches.
 pub struct Intake {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
     numbers: NumberKeys,
     simulated_live: bool,
 }

@@ -7,6 +7,7 @@
 //!                          +------------ Calls <--------------+
 //! ```
 
+mod again;
 mod breaker;
 mod calls;
 mod control;

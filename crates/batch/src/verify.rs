@@ -238,8 +238,10 @@ fn after_terminal(rows: &Rows) -> Finding {
 }
 
 fn one_report(rows: &Rows) -> Finding {
-    let expected = usize::from(rows.batch.state == BatchState::Completed);
-    let early = rows.batch.state == BatchState::Completing && rows.reports.len() == 1;
+    use BatchState::{Cancelled, Cancelling, Completed, Completing};
+    let state = rows.batch.state;
+    let expected = usize::from(matches!(state, Completed | Cancelled));
+    let early = matches!(state, Completing | Cancelling) && rows.reports.len() == 1;
     (rows.reports.len() != expected && !early)
         .then(|| format!("a {} batch has {} reports", rows.batch.state, rows.reports.len()))
 }

@@ -71,6 +71,7 @@ registry! {
     NotClaimed = "not_claimed", 409, CheckFailed, "the dial of this attempt was never claimed", "claim the dial before ringing, heartbeats and the outcome";
     OutcomeConflict = "outcome_conflict", 409, CheckFailed, "the attempt has ended with another outcome", "keep the recorded outcome; it is final";
     StateConflict = "state_conflict", 409, CheckFailed, "the present state does not allow this", "look at the state that the message names";
+    NothingToRetry = "nothing_to_retry", 409, CheckFailed, "no entry of the batch failed", "look at the report: only failed entries are called again";
     IdempotencyConflict = "idempotency_conflict", 409, CheckFailed, "the idempotency key was used with another body", "use a new key for a new request";
     Cancelled = "cancelled", 410, CheckFailed, "the call was cancelled", "do not ring the callee; leave the room";
     TooLarge = "too_large", 413, CheckFailed, "the body is larger than this path takes", "send less, or send it in parts";

@@ -6,7 +6,7 @@ use dialtone_contract::{OutcomeWeights, PlannedOutcome, ScriptedFaults, TestMix}
 use rand::Rng as _;
 
 use crate::faults::Struck;
-use crate::{Faults, Mutant};
+use crate::{Faults, Mutant, Orders};
 
 /// One simulation.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,8 @@ pub struct Config {
     pub redial_after_contact: bool,
     /// Calls at once.
     pub max_concurrent: u32,
+    /// What users order while the batch runs.
+    pub orders: Orders,
     /// The bug that is planted.
     pub mutant: Option<Mutant>,
     /// Whether to keep a line for each thing that happens.
@@ -42,6 +44,7 @@ impl Config {
             long_calls: false,
             redial_after_contact: false,
             max_concurrent: BatchOptions::default().max_concurrent,
+            orders: Orders::default(),
             mutant: None,
             traced: false,
         }
@@ -53,6 +56,7 @@ impl Config {
         let mut one_in = |n: u32| rng.next_u32().is_multiple_of(n);
         Self {
             faults: Faults::swarm(seed),
+            orders: Orders::swarm(seed),
             long_calls: one_in(2),
             redial_after_contact: one_in(2),
             max_concurrent: if one_in(3) { 4 } else { BatchOptions::default().max_concurrent },

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
 use dialtone_clock::Timestamp;
-use dialtone_contract::{BatchId, EntryEvent, EntryKey, EntryState};
+use dialtone_contract::{BatchId, BatchState, EntryEvent, EntryKey, EntryState};
 use dialtone_store::memory::MemoryStore;
 use dialtone_store::{
     Applied, BatchStore as _, CallRow, Change, ClaimDue, Claimed, EntryRow, Outbox as _, OutboxRow,
@@ -122,6 +122,7 @@ impl Guards {
                 (change.from, change.from_outcome) = (now.state, now.outcome);
                 change.deadline_seen = None;
             }
+            Some(Mutant::NoCancelAtDial) => change.batch_in = None,
             Some(Mutant::NoDeadlineGuard) => change.deadline_seen = None,
             // The claim was decided on a row that looked free.
             Some(Mutant::NoDialClaim) if change.event == EntryEvent::DialClaimed => {
@@ -179,7 +180,10 @@ impl Guards {
         }
     }
 
-    pub fn claim_due(&self, store: &MemoryStore, claim: ClaimDue) -> Result<Claimed> {
+    pub fn claim_due(&self, store: &MemoryStore, mut claim: ClaimDue) -> Result<Claimed> {
+        if self.mutant == Some(Mutant::PauseIgnored) {
+            claim.claimable = BatchState::ALL;
+        }
         let claimed = ready(store.claim_due(claim))?;
         if !claimed.leased.is_empty() {
             self.hint();

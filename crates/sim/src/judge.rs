@@ -1,6 +1,6 @@
 use dialtone_batch::verify;
 use dialtone_clock::seed_from;
-use dialtone_contract::{BatchId, BatchState, EntryState, PlannedOutcome};
+use dialtone_contract::{BatchId, BatchState, EntryEvent, EntryState, PlannedOutcome};
 use dialtone_store::{BatchStore as _, CallRow, EntryRow};
 
 use crate::Outcome;
@@ -22,6 +22,7 @@ impl Run {
             self.oracle.compare();
             self.verify(&batch);
             self.rooms(&entries);
+            self.obeyed(&batch);
             self.count(&batch, &entries);
             if self.config.is_calm() {
                 self.exact(&entries);
@@ -59,6 +60,27 @@ impl Run {
                 if !self.livekit.has_closed(&room) {
                     self.violated(format!("room {room} was never closed"));
                 }
+            }
+        }
+    }
+
+    /// Nothing is claimed while the batch is paused or cancelled, nobody dials after its
+    /// cancel, and a batch that was cancelled ends so.
+    fn obeyed(&mut self, batch: &BatchId) {
+        let events = ready(self.memory.events(&self.tenant, batch, 0, u32::MAX));
+        let mut state = BatchState::Loading;
+        for event in events.unwrap_or_default() {
+            let Some(seq) = event.seq else {
+                state = event.to.parse().unwrap_or(state);
+                continue;
+            };
+            let held = !matches!(state, BatchState::Accepted | BatchState::Running);
+            if held && event.kind == EntryEvent::Leased.as_str() {
+                self.violated(format!("entry {seq} was leased while the batch was {state}"));
+            }
+            let cancelled = matches!(state, BatchState::Cancelling | BatchState::Cancelled);
+            if cancelled && event.kind == EntryEvent::DialClaimed.as_str() {
+                self.violated(format!("entry {seq} was dialled after the cancel"));
             }
         }
     }

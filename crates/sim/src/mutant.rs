@@ -17,6 +17,10 @@ pub enum Mutant {
     WallClockDeadlines,
     /// Rooms of ended attempts are not closed again after a failure.
     OutboxForgets,
+    /// The store does not look at the batch when a dial is claimed.
+    NoCancelAtDial,
+    /// Claims look at no state of the batch.
+    PauseIgnored,
     /// Agents go on talking whether or not the platform hears from them.
     NoWorkerDeadline,
 }
@@ -31,6 +35,8 @@ impl Mutant {
         Self::NoDialClaim,
         Self::WallClockDeadlines,
         Self::OutboxForgets,
+        Self::NoCancelAtDial,
+        Self::PauseIgnored,
         Self::NoWorkerDeadline,
     ];
 
@@ -44,6 +50,8 @@ impl Mutant {
             Self::NoDialClaim => &["was dialled twice"],
             Self::WallClockDeadlines => &["came early", "leased early"],
             Self::OutboxForgets => &["was never closed"],
+            Self::NoCancelAtDial => &["dialled after the cancel"],
+            Self::PauseIgnored => &["leased while"],
             Self::NoWorkerDeadline => &["were live at one number"],
         }
     }

@@ -96,6 +96,11 @@ impl Oracle {
         self.applied.get(call).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether a user ended the call.
+    fn hung_up(&self, call: &CallId) -> bool {
+        self.rows(call).is_some_and(|(_, row)| row.outcome == Some(Outcome::Cancelled))
+    }
+
     /// Holds the rows against what was confirmed and what was dialled.
     pub fn compare(&mut self) {
         for (call, outcome) in std::mem::take(&mut self.outcomes) {
@@ -105,14 +110,16 @@ impl Oracle {
                 let is_last = entry.outcome == Some(outcome) && entry.attempt == row.attempt;
                 row.outcome == Some(outcome) && (is_last || !last)
             });
-            if !kept {
+            let applied = self.answers(&call).contains(&true);
+            if !kept && (applied || !self.hung_up(&call)) {
                 self.violations.push(format!("{outcome} of {call} was confirmed and then lost"));
             }
         }
         for (call, status) in std::mem::take(&mut self.closed) {
             let completed = status == ReportedStatus::Ended;
             let outcome = if completed { Outcome::Completed } else { Outcome::Failed };
-            if self.rows(&call).is_none_or(|(_, row)| row.outcome != Some(outcome)) {
+            let kept = self.rows(&call).is_some_and(|(_, row)| row.outcome == Some(outcome));
+            if !kept && !self.hung_up(&call) {
                 self.violations.push(format!("the end of {call} was confirmed and then lost"));
             }
         }

@@ -15,6 +15,7 @@ use crate::fold::Fold;
 use crate::guards::Guards;
 use crate::livekit::SimLiveKit;
 use crate::oracle::Oracle;
+use crate::orders::{Order, User};
 use crate::server::Server;
 use crate::store::SimStore;
 use crate::task::{Owner, Tasks, ready};
@@ -92,6 +93,7 @@ pub fn run(config: Config) -> Outcome {
         run.start(server);
     }
     run.world.after(Duration::from_millis(100), Event::Trigger);
+    config.orders.schedule(&run.world);
     run.world.after(FAULTS_END, Event::FaultsEnd);
     run.world.after(WEATHER_EVERY, Event::Weather);
     run.play();
@@ -174,6 +176,7 @@ impl Run {
             Event::Start { server } => self.start(server),
             Event::Trigger => self.trigger(),
             Event::Triggered { batch } => self.triggered(&batch),
+            Event::Order { order } => self.order(order),
             Event::Job { metadata } => self.job(&metadata),
             Event::Step { agent, stage } => {
                 let agent = &mut self.agents[agent];
@@ -196,6 +199,10 @@ impl Run {
             Event::FaultsEnd => {
                 self.world.end_faults();
                 self.wall.jump(0);
+                // A pause that was ordered again after its resume is found in the end.
+                if self.config.orders.pause.is_some() {
+                    self.world.after(TRIGGER_AGAIN, Event::Order { order: Order::Resume });
+                }
             }
             Event::Weather => {
                 if self.world.strikes(Fault::Brownout) {
@@ -240,6 +247,17 @@ impl Run {
             if !world.strikes(Fault::AnswerLost) {
                 world.after(world.delay(), Event::Triggered { batch });
             }
+        });
+    }
+
+    fn order(&mut self, order: Order) {
+        let (Some(batch), Some(server)) = (self.accepted(), self.server()) else {
+            return self.world.after(Duration::from_secs(1), Event::Order { order });
+        };
+        let (world, tenant) = (self.world.clone(), self.tenant.clone());
+        let user = User { world, tenant, batch };
+        self.world.spawn(server.owner, async move {
+            user.give(server.owner, &server.control, order).await;
         });
     }
 

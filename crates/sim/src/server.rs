@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use dialtone_auth::{Capabilities, NumberKeys, Secret};
 use dialtone_batch::{
-    BatchMetrics, CallError, Calls, Dispatcher, DispatcherOptions, Happening, Intake, OutboxSender,
+    BatchMetrics, CallError, Calls, Control, Dispatcher, DispatcherOptions, Happening, Intake,
+    OutboxSender,
 };
 use dialtone_clock::Clock;
 use dialtone_contract::wire::{
@@ -32,6 +33,7 @@ pub struct Server {
     pub owner: Owner,
     pub store: Arc<SimStore>,
     pub intake: Arc<Intake>,
+    pub control: Arc<Control>,
     calls: Arc<Calls>,
     claims: Arc<Calls>,
     world: World,
@@ -53,11 +55,23 @@ impl Server {
             clock.clone(),
             NumberKeys::new(&Secret::new("simulated")),
         ));
+        let control = Arc::new(Control::new(store.clone(), clock.clone()));
         let calls = Arc::new(Calls::new(store.clone(), clock.clone(), BatchMetrics::default()));
         let claims = Arc::new(Calls::new(claims, clock, BatchMetrics::default()));
         let (world, tenant) = (world.clone(), tenant.clone());
         let (serving, stopping) = (watch::Sender::new(false), watch::Sender::new(false));
-        Arc::new(Self { owner, store, intake, calls, claims, world, tenant, serving, stopping })
+        Arc::new(Self {
+            owner,
+            store,
+            intake,
+            control,
+            calls,
+            claims,
+            world,
+            tenant,
+            serving,
+            stopping,
+        })
     }
 
     pub fn is_serving(&self) -> bool {

@@ -13,6 +13,7 @@ use rand::Rng as _;
 use crate::agent::{Answer, Request};
 use crate::clock::SimClock;
 use crate::faults::{Fault, Faults, Struck};
+use crate::orders::Order;
 use crate::task::{Owner, TaskFuture};
 
 /// Something that will happen.
@@ -26,6 +27,8 @@ pub enum Event {
     Trigger,
     /// The client learns what became of its batch, or why there is none.
     Triggered { batch: Result<BatchId, String> },
+    /// A user gives an order, for the first time or again.
+    Order { order: Order },
     /// A job reaches an agent worker.
     Job { metadata: String },
     /// An agent's own next step falls due; outdated if it has left that stage.

@@ -45,5 +45,7 @@ planted! {
     no_dial_claim: NoDialClaim,
     wall_clock_deadlines: WallClockDeadlines,
     outbox_forgets: OutboxForgets,
+    no_cancel_at_dial: NoCancelAtDial,
+    pause_ignored: PauseIgnored,
     no_worker_deadline: NoWorkerDeadline,
 }
