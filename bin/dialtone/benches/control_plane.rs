@@ -18,10 +18,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use dialtone_api::{Access, Api, routes};
+use dialtone_api::{Access, Api, Uploads, routes};
 use dialtone_auth::{Capabilities, NumberKeys, Secret};
 use dialtone_batch::{
     BatchMetrics, Calls, Control, Dispatcher, DispatcherOptions, Intake, OutboxSender,
+    SuppressionList,
 };
 use dialtone_clock::{Clock, ScaledClock, Timeline};
 use dialtone_contract::wire::{BatchOptions, EntryCompletedRequest, TestBatchRequest};
@@ -83,6 +84,12 @@ impl Platform {
             calls: new_calls(),
             store: Arc::clone(&port),
             access: Arc::new(access),
+            suppressions: SuppressionList::new(
+                Arc::clone(&port),
+                Arc::clone(&clock),
+                NumberKeys::new(&secret),
+            ),
+            uploads: Uploads::in_dir(dir.join("uploads")),
             capabilities: Capabilities::new(&secret),
         };
         let any = ListenArgs {

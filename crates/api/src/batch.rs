@@ -49,11 +49,11 @@ pub async fn trigger_test(
     // A task of its own: a client that goes away must not leave half a batch behind.
     let intake = async move { api.intake.trigger_test(&tenant, &request, idempotency).await };
     let triggered = tokio::spawn(intake).await.map_err(|_| ErrorCode::Internal)??;
-    accepted(triggered)
+    answer(triggered)
 }
 
-/// The answer to whatever made a batch.
-pub(crate) fn accepted(triggered: Triggered) -> Result<Response, Failure> {
+/// The answer to what made a batch and has no more to tell of it.
+pub(crate) fn answer(triggered: Triggered) -> Result<Response, Failure> {
     let batch = triggered.batch;
     let body = TriggerResponse {
         job_id: batch.job(),

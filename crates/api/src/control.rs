@@ -166,5 +166,5 @@ pub async fn retry(
     // A task of its own: a client that goes away must not leave half a batch behind.
     let retry = async move { api.intake.retry(&tenant, &batch_id).await };
     let triggered = tokio::spawn(retry).await.map_err(|_| ErrorCode::Internal)??;
-    crate::batch::accepted(triggered)
+    crate::batch::answer(triggered)
 }
