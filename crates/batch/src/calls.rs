@@ -48,6 +48,8 @@ pub struct Calls {
 /// What to do with a row that was just read: change it, or answer without a change.
 enum Decision<T> {
     Change(Happening),
+    /// A heartbeat of this number is counted.
+    Beat(Happening, u64),
     Answer(T),
 }
 
@@ -108,15 +110,24 @@ impl Calls {
     ) -> Result<HeartbeatResponse, CallError> {
         let (key, attempt) = parts(call_id)?;
         let answered = request.state == HeartbeatState::InCall;
+        // The store's integers are signed; an agent that starts above them is counted once.
+        let seq = request.seq.min(i64::MAX.unsigned_abs());
         let now = self.clock.now();
         let decide = |entry: &EntryRow, call: &CallRow| match entry.state {
             EntryState::Leased | EntryState::Dispatched if entry.attempt == attempt => {
                 Err(ErrorCode::NotClaimed)
             }
+            // A beat that was overtaken, or came twice, is no sign of life.
+            EntryState::Claimed | EntryState::InCall
+                if entry.attempt == attempt && call.beat_seq.is_some_and(|last| seq <= last) =>
+            {
+                let over = entry.cap.is_some_and(|cap| cap <= now);
+                Ok(Decision::Answer(over.then_some("attempt_over")))
+            }
             EntryState::Claimed
                 if answered && entry.attempt == attempt && !call.state.is_closed() =>
             {
-                Ok(Decision::Change(Happening::Answered))
+                Ok(Decision::Beat(Happening::Answered, seq))
             }
             // The dispatcher may be late to end what has lasted too long; no beat prolongs it.
             EntryState::Claimed | EntryState::InCall
@@ -125,7 +136,7 @@ impl Calls {
                 Ok(Decision::Answer(Some("attempt_over")))
             }
             EntryState::Claimed | EntryState::InCall if entry.attempt == attempt => {
-                Ok(Decision::Change(Happening::Heartbeat))
+                Ok(Decision::Beat(Happening::Heartbeat, seq))
             }
             EntryState::Cancelled => Ok(Decision::Answer(Some("cancelled"))),
             _ => Ok(Decision::Answer(Some("attempt_over"))),
@@ -240,14 +251,16 @@ impl Calls {
         for _ in 0..DECISIONS_MAX {
             let found = self.store.call(tenant, key, attempt).await?;
             let (mut entry, call) = found.ok_or(ErrorCode::NotFound)?;
-            let happening = match decide(&entry, &call)? {
+            let (happening, beat_seq) = match decide(&entry, &call)? {
                 Decision::Answer(answer) => return Ok((entry, Some(answer))),
-                Decision::Change(happening) => happening,
+                Decision::Change(happening) => (happening, None),
+                Decision::Beat(happening, seq) => (happening, Some(seq)),
             };
             let spec = self.specs.of(&entry).await?;
             let now = self.clock.now();
             let change = self.rules.decide(&spec, &entry, &call, happening, now);
-            let change = change.map_err(|_| ErrorCode::StaleAttempt)?;
+            let mut change = change.map_err(|_| ErrorCode::StaleAttempt)?;
+            change.call.beat_seq = beat_seq;
             (entry.state, entry.outcome) = (change.to, change.outcome);
             let batch_in = change.batch_in;
             let applied = self.store.apply(&[Change::Entry(change)]).await?;

@@ -7,9 +7,7 @@ use dialtone_batch::{
     OutboxSender,
 };
 use dialtone_clock::Clock;
-use dialtone_contract::wire::{
-    CallStatusRequest, EntryCompletedRequest, HeartbeatRequest, HeartbeatState,
-};
+use dialtone_contract::wire::{CallStatusRequest, EntryCompletedRequest, HeartbeatRequest};
 use dialtone_contract::{DispatchMetadata, ErrorCode, TenantId, limits};
 use dialtone_store::{Store, StoreError};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -160,7 +158,10 @@ impl Server {
         let (tenant, call_id) = (&self.tenant, &metadata.call_id);
         let result = match request {
             Request::Claim => self.claims.claim(tenant, call_id, Some(claimer)).await.map(|_| true),
-            Request::Heartbeat(state, _) => self.heartbeat(metadata, state).await.map(|()| true),
+            Request::Heartbeat(state, sent) => {
+                let seq = u64::try_from(sent.as_micros()).unwrap_or(0);
+                self.heartbeat(metadata, HeartbeatRequest { seq, state }).await.map(|()| true)
+            }
             Request::Status(status) => {
                 let request = CallStatusRequest { status, reason: None };
                 self.calls.status(tenant, call_id, &request).await.map(|answer| answer.applied)
@@ -187,9 +188,8 @@ impl Server {
     async fn heartbeat(
         &self,
         metadata: &DispatchMetadata,
-        state: HeartbeatState,
+        request: HeartbeatRequest,
     ) -> Result<(), CallError> {
-        let request = HeartbeatRequest { seq: 1, state };
         let answer = self.calls.heartbeat(&self.tenant, &metadata.call_id, &request).await?;
         if answer.go_on { Ok(()) } else { Err(ErrorCode::StaleAttempt.into()) }
     }

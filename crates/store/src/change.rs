@@ -118,6 +118,8 @@ pub struct CallPatch {
     pub reason: Option<String>,
     /// How long the call lasted, in product milliseconds.
     pub duration_ms: Option<u64>,
+    /// Number of the agent's last heartbeat.
+    pub beat_seq: Option<u64>,
     /// The attempt never was: remove its row (an attempt given back).
     pub remove: bool,
 }

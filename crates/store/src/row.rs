@@ -212,6 +212,8 @@ pub struct CallRow {
     pub reason: Option<String>,
     /// How long the agent says the call lasted, in product milliseconds.
     pub duration_ms: Option<u64>,
+    /// Number of the agent's last heartbeat that counted.
+    pub beat_seq: Option<u64>,
 }
 
 impl CallRow {
@@ -230,6 +232,7 @@ impl CallRow {
             outcome: None,
             reason: None,
             duration_ms: None,
+            beat_seq: None,
         }
     }
 }

@@ -105,6 +105,32 @@ async fn an_agent_that_stops_beating_is_lost_and_its_callee_left_alone() {
         .await;
 }
 
+/// A beat that comes again, from a proxy or a stuck agent, is answered and keeps nobody alive.
+#[tokio::test]
+async fn a_beat_whose_number_does_not_rise_is_no_sign_of_life() {
+    Setup::at(FACTOR)
+        .without_worker()
+        .run(async |rig| {
+            let mut hands = Hands::register(rig.livekit.api()).await;
+            let (id, hand) = claimed(rig, &mut hands, &TestBatch::of(1, 0, 0, 0)).await;
+            hand.status("in_call").await.ok();
+            hand.beat(7, "in_call").await.ok();
+            let began = Instant::now();
+            let mut beats = interval(Duration::from_millis(250));
+            for seq in [7, 3, 0].into_iter().cycle() {
+                beats.tick().await;
+                if hand.beat(seq, "in_call").await.ok()["continue"] == json!(false) {
+                    break;
+                }
+                assert!(began.elapsed() < CEILING, "kept alive by a beat that was known");
+            }
+            let (_, entry, outcome) = ended(rig, &id).await;
+            assert_eq!(outcome, Some(Outcome::AgentError), "{entry:?}");
+            hands.leave().await;
+        })
+        .await;
+}
+
 /// Beats as the claim asked, until told to hang up; gives the time until then.
 async fn beat_until_over(hand: &Hand, state: &str, most: Duration) -> Option<Duration> {
     let began = Instant::now();

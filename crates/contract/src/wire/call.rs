@@ -40,7 +40,8 @@ pub enum HeartbeatState {
 /// so that newer agents can talk to older servers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HeartbeatRequest {
-    /// Rises with every beat of this call.
+    /// Rises with every beat of this call, one that is sent again included: a beat whose
+    /// number is no higher than the last one's is answered and not counted.
     pub seq: u64,
     /// Where the call stands.
     pub state: HeartbeatState,

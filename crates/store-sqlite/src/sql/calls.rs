@@ -21,12 +21,13 @@ pub(crate) fn row(columns: &mut Columns<'_>) -> rusqlite::Result<CallRow> {
         outcome: columns.maybe_name()?,
         reason: columns.take()?,
         duration_ms: columns.maybe_u64()?,
+        beat_seq: columns.maybe_u64()?,
     })
 }
 
 const OF: &str = "
     SELECT seq, attempt, status, leased_at, dispatch_id, dispatched_at, claimed_at, claimer,
-           closed_outcome, ended_at, outcome, reason, duration_ms
+           closed_outcome, ended_at, outcome, reason, duration_ms, beat_seq
     FROM call_logs
     WHERE tenant_id = ?1 AND batch_id = ?2 AND seq BETWEEN ?3 AND ?4
     ORDER BY seq, attempt";
@@ -97,7 +98,8 @@ pub(crate) fn patch(
                    ended_at = coalesce(?11, ended_at),
                    outcome = coalesce(?12, outcome),
                    reason = coalesce(?13, reason),
-                   duration_ms = coalesce(?14, duration_ms)
+                   duration_ms = coalesce(?14, duration_ms),
+                   beat_seq = coalesce(?15, beat_seq)
                WHERE tenant_id = ?1 AND batch_id = ?2 AND seq = ?3 AND attempt = ?4";
     connection.prepare_cached(sql)?.execute(params![
         tenant.as_str(),
@@ -114,6 +116,7 @@ pub(crate) fn patch(
         patch.outcome.map(Outcome::as_str),
         patch.reason,
         patch.duration_ms.map(int).transpose()?,
+        patch.beat_seq.map(int).transpose()?,
     ])?;
     Ok(())
 }

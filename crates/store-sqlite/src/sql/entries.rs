@@ -16,7 +16,7 @@ macro_rules! with_call {
                     e.variables, e.planned, e.state, e.outcome, e.attempt, e.not_before, e.deadline, e.cap, e.lease_epoch,
                     c.attempt, c.status, c.leased_at, c.dispatch_id, c.dispatched_at,
                     c.claimed_at, c.claimer, c.closed_outcome, c.ended_at, c.outcome,
-                    c.reason, c.duration_ms
+                    c.reason, c.duration_ms, c.beat_seq
              FROM ",
             $entries,
             " CROSS JOIN call_logs AS c

@@ -221,6 +221,7 @@ pub(super) async fn the_call_log_keeps_what_a_patch_does_not_name(store: Arc<dyn
         outcome: Some(Outcome::NoAnswer),
         reason: Some("because".to_owned()),
         duration_ms: Some(u64::from(u32::MAX) + 1),
+        beat_seq: Some(u64::from(u32::MAX) + 2),
         remove: false,
     };
     must_apply(store, &change).await;
@@ -229,6 +230,7 @@ pub(super) async fn the_call_log_keeps_what_a_patch_does_not_name(store: Arc<dyn
     assert_eq!(full.dispatch_id.as_deref(), Some("AD_1"));
     assert_eq!(full.closed_outcome, Some(Outcome::Busy));
     assert_eq!(full.duration_ms, Some(u64::from(u32::MAX) + 1));
+    assert_eq!(full.beat_seq, Some(u64::from(u32::MAX) + 2));
     let mut beat = transition(&claimed.0, EntryEvent::Heartbeat, EntryState::Claimed);
     beat.call = CallPatch::default();
     must_apply(store, &beat).await;

@@ -73,6 +73,7 @@ impl Batch {
         call.ended_at = patch.ended_at.or(call.ended_at);
         call.outcome = patch.outcome.or(call.outcome);
         call.duration_ms = patch.duration_ms.or(call.duration_ms);
+        call.beat_seq = patch.beat_seq.or(call.beat_seq);
         for (column, new) in [
             (&mut call.dispatch_id, &patch.dispatch_id),
             (&mut call.claimer, &patch.claimer),
