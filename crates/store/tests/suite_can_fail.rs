@@ -6,13 +6,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use dialtone_auth::NumberKey;
 use dialtone_clock::Timestamp;
-use dialtone_contract::{BatchId, BatchState, EntryKey, TenantId};
+use dialtone_contract::{BatchId, BatchState, EntryKey, FieldError, TenantId};
 use dialtone_store::conformance::CASES;
 use dialtone_store::memory::MemoryStore;
 use dialtone_store::{
     Accepted, Applied, BatchRow, BatchStore, CallRow, Change, ClaimDue, Claimed, Directory,
-    EntryRow, EventRow, Idempotency, Lane, NewBatch, NewEntry, Outbox, OutboxRow, Pace, StoreError,
-    Suppressions, Transition,
+    EntryRow, EventRow, Idempotency, IntakeStore, Lane, NewBatch, NewEntry, Outbox, OutboxRow,
+    Pace, StoreError, SuppressionRow, Suppressions, Transition,
 };
 use tokio::sync::watch;
 
@@ -71,6 +71,8 @@ enum Flaw {
     NoSuppressions,
     /// Lanes are mixed.
     OneLane,
+    /// Rejected rows are forgotten.
+    NoRejects,
 }
 
 const FLAWS: &[Flaw] = &[
@@ -100,6 +102,7 @@ const FLAWS: &[Flaw] = &[
     Flaw::NumbersStay,
     Flaw::NoSuppressions,
     Flaw::OneLane,
+    Flaw::NoRejects,
 ];
 
 /// The memory engine with one flaw.
@@ -408,12 +411,50 @@ impl Suppressions for Broken {
         self.inner.unsuppress(tenant, number).await
     }
 
+    async fn suppressions(
+        &self,
+        tenant: &TenantId,
+        after: Option<NumberKey>,
+        limit: u32,
+    ) -> Result<Vec<SuppressionRow>, StoreError> {
+        self.inner.suppressions(tenant, after, limit).await
+    }
+
     async fn is_suppressed(
         &self,
         tenant: &TenantId,
         number: NumberKey,
     ) -> Result<bool, StoreError> {
         self.inner.is_suppressed(tenant, number).await
+    }
+}
+
+#[async_trait]
+impl IntakeStore for Broken {
+    async fn add_rejects(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        rejects: &[FieldError],
+    ) -> Result<(), StoreError> {
+        if self.is(Flaw::NoRejects) {
+            return Ok(());
+        }
+        self.inner.add_rejects(tenant, batch, rejects).await
+    }
+
+    async fn rejects(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<FieldError>, StoreError> {
+        self.inner.rejects(tenant, batch, after, limit).await
+    }
+
+    async fn forget_keys(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.inner.forget_keys(before).await
     }
 }
 
