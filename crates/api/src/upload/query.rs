@@ -29,7 +29,7 @@ pub struct TableQuery {
 
 /// The query of `uri` as a `T`.
 pub fn of<T: DeserializeOwned>(uri: &Uri) -> Result<T, Failure> {
-    let read = Query::<T>::of(uri).map_err(|refused| Failure::from(refused.0))?;
+    let read = Query::<T>::of(uri).map_err(|problem| Failure::from(*problem))?;
     Ok(read.0)
 }
 

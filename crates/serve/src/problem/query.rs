@@ -19,10 +19,10 @@ impl<T: DeserializeOwned> Query<T> {
     ///
     /// # Errors
     /// 422 if a parameter is not valid.
-    pub fn of(uri: &Uri) -> Result<Self, ProblemResponse> {
+    pub fn of(uri: &Uri) -> Result<Self, Box<Problem>> {
         axum::extract::Query::try_from_uri(uri)
             .map(|query| Self(query.0))
-            .map_err(|rejection| Problem::invalid(vec![refusal(&rejection, uri)]).into())
+            .map_err(|rejection| Box::new(Problem::invalid(vec![refusal(&rejection, uri)])))
     }
 }
 
@@ -30,7 +30,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = ProblemResponse;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ProblemResponse> {
-        Self::of(&parts.uri)
+        Ok(Self::of(&parts.uri)?)
     }
 }
 
