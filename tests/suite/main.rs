@@ -1,5 +1,6 @@
 //! Dialtone from the outside: real processes, real HTTP, real command lines.
 
+mod access;
 mod agent;
 mod crash;
 mod data_dir;

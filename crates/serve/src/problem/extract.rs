@@ -33,7 +33,8 @@ impl<T: DeserializeOwned + Serialize, S: Send + Sync> FromRequest<S> for Json<T>
     }
 }
 
-/// A [`Json`] body that may be left out: `None` for an empty one, whatever its type.
+/// A [`Json`] body that may be left out: `None` for an empty one, whatever its type, and for
+/// `null`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OptionalJson<T>(pub Option<T>);
 
@@ -46,7 +47,7 @@ impl<T: DeserializeOwned + Serialize, S: Send + Sync> FromRequest<S> for Optiona
         match (body.is_empty(), typed) {
             (true, _) => Ok(Self(None)),
             (false, false) => Err(ErrorCode::UnsupportedType.into()),
-            (false, true) => Ok(Self(Some(pointer::read(&body)?))),
+            (false, true) => Ok(Self(pointer::read(&body)?)),
         }
     }
 }
