@@ -42,8 +42,8 @@ async fn get(rig: &Rig, path: &str, key: &str) -> Answer {
 }
 
 async fn trigger(rig: &Rig, key: &str) -> String {
-    let body = TestBatch::of(3, 0, 0, 0).json();
-    let answer = rig.api.post("/batch/trigger-test-batch", Some(key), &body).await;
+    let batch = TestBatch::of(3, 0, 0, 0);
+    let answer = rig.api.post("/batch/trigger-test-batch", Some(key), batch.json()).await;
     answer.expect::<serde_json::Value>(202)["batch_id"].as_str().expect("an id").to_owned()
 }
 
@@ -203,7 +203,8 @@ async fn an_open_address_needs_keys() {
                 (key.to_owned(), "TENANT:KEY"),
                 (String::new(), "no keys"),
             ] {
-                let error = with_keys_file(rig, "127.0.0.1", Some(&bad)).await.expect_err("refused");
+                let error =
+                    with_keys_file(rig, "127.0.0.1", Some(&bad)).await.expect_err("refused");
                 assert!(error.contains(said) && error.contains("keys"), "{error}");
                 assert!(!error.contains("canary"), "{error}");
             }
