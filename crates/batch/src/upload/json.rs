@@ -1,5 +1,4 @@
 use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::ops::ControlFlow;
 
 use dialtone_contract::wire::LiveEntry;
 use dialtone_contract::{FieldError, limits};
@@ -31,11 +30,10 @@ impl<R: Read + Seek + Send> JsonList<R> {
     /// # Errors
     /// If the body is not JSON through and through, no object, or without rows.
     pub fn head(&mut self) -> Result<Vec<u8>, UploadError> {
-        let mut walk = self.walk()?;
-        let mut head = Some(Vec::new());
-        walk.object(&mut head, &mut |_| ControlFlow::Continue(()))?;
+        let mut head = Vec::new();
+        self.walk()?.object(&mut Reading::Head(&mut head))?;
         let mut text = b"{".to_vec();
-        text.append(&mut head.unwrap_or_default());
+        text.append(&mut head);
         text.push(b'}');
         Ok(text)
     }
@@ -49,8 +47,16 @@ impl<R: Read + Seek + Send> JsonList<R> {
 
 impl<R: Read + Seek + Send> Upload for JsonList<R> {
     fn rows(&mut self, visit: &mut Visit<'_>) -> Result<(), UploadError> {
-        self.walk()?.object(&mut None, visit)
+        self.walk()?.object(&mut Reading::Rows(visit))
     }
+}
+
+/// What of a body is wanted; the rest need only be JSON.
+enum Reading<'r, 'v> {
+    /// Its members but the rows, end to end.
+    Head(&'r mut Vec<u8>),
+    /// Its rows.
+    Rows(&'r mut Visit<'v>),
 }
 
 struct Walk<R> {
@@ -62,12 +68,7 @@ struct Walk<R> {
 }
 
 impl<R: std::io::BufRead> Walk<R> {
-    /// Reads the body; collects its members but the rows where `head` has room for them.
-    fn object(
-        &mut self,
-        head: &mut Option<Vec<u8>>,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), UploadError> {
+    fn object(&mut self, reading: &mut Reading<'_, '_>) -> Result<(), UploadError> {
         if !self.scan.accept(b'{')? {
             return self.no_object();
         }
@@ -80,9 +81,9 @@ impl<R: std::io::BufRead> Walk<R> {
             let name = self.name()?;
             self.scan.expect(b':')?;
             if name == ENTRIES {
-                self.entries(std::mem::replace(&mut seen, true), visit)?;
+                self.entries(std::mem::replace(&mut seen, true), reading)?;
             } else {
-                self.member(&name, head)?;
+                self.member(&name, reading)?;
             }
             if self.stopped {
                 return Ok(());
@@ -137,12 +138,12 @@ impl<R: std::io::BufRead> Walk<R> {
         Ok(())
     }
 
-    fn member(&mut self, name: &str, head: &mut Option<Vec<u8>>) -> Result<(), UploadError> {
+    fn member(&mut self, name: &str, reading: &mut Reading<'_, '_>) -> Result<(), UploadError> {
         let whole = self.scan.value(&mut self.kept, limits::UPLOAD_HEAD_MAX)?;
         if whole {
             self.must_be_json()?;
         }
-        let Some(head) = head else { return Ok(()) };
+        let Reading::Head(head) = reading else { return Ok(()) };
         let spelled = serde_json::to_vec(name).expect("a text");
         if !whole || head.len() + spelled.len() + self.kept.len() > limits::UPLOAD_HEAD_MAX {
             let detail = format!("larger than {} bytes", limits::UPLOAD_HEAD_MAX);
@@ -159,7 +160,7 @@ impl<R: std::io::BufRead> Walk<R> {
         Ok(())
     }
 
-    fn entries(&mut self, again: bool, visit: &mut Visit<'_>) -> Result<(), UploadError> {
+    fn entries(&mut self, again: bool, reading: &mut Reading<'_, '_>) -> Result<(), UploadError> {
         if again {
             self.refuse(FieldError::new("/entries", "invalid", "duplicate field `entries`"));
         }
@@ -177,14 +178,22 @@ impl<R: std::io::BufRead> Walk<R> {
                 self.scan.expect(b',')?;
             }
             number += 1;
-            let entry = self.entry(number)?;
             if number > limits::ENTRIES_MAX {
                 self.refuse(too_many());
             }
-            let row = Row { number, entry, raw: &self.kept };
-            if self.refused.is_none() && visit(row).is_break() {
-                self.stopped = true;
-                return Ok(());
+            match reading {
+                Reading::Rows(visit) if self.refused.is_none() => {
+                    let entry = self.entry(number)?;
+                    if visit(Row { number, entry, raw: &self.kept }).is_break() {
+                        self.stopped = true;
+                        return Ok(());
+                    }
+                }
+                Reading::Head(_) | Reading::Rows(_) => {
+                    if self.scan.value(&mut self.kept, limits::UPLOAD_ROW_MAX)? {
+                        self.must_be_json()?;
+                    }
+                }
             }
         }
         Ok(())

@@ -39,17 +39,17 @@ impl Survey {
         hash.update(end);
         let (mut good, mut bad, mut first_bad) = (0, 0, Vec::new());
         upload.rows(&mut |row| {
-            let checked = row.entry.and_then(|entry| {
+            if let Ok(entry) = &row.entry {
                 text.clear();
-                serde_json::to_writer(&mut text, &entry).expect("plain data");
+                serde_json::to_writer(&mut text, entry).expect("plain data");
                 hash.update(&text);
-                checks.check(row.number, entry)
-            });
-            match checked {
+            } else {
+                // Bytes that are no entry have no other form than their own.
+                hash.update(row.raw);
+            }
+            match row.entry.and_then(|entry| checks.check(row.number, entry)) {
                 Ok(_) => good += 1,
                 Err(error) => {
-                    // Bytes that are no entry have no other form than their own.
-                    hash.update(row.raw);
                     bad += 1;
                     if first_bad.len() < limits::REJECTS_SHOWN {
                         first_bad.push(error);
