@@ -11,8 +11,8 @@ use anyhow::Context as _;
 use dialtone_api::{Access, Api, Uploads, guarded};
 use dialtone_auth::{Capabilities, NumberKeys, Secret, env};
 use dialtone_batch::{
-    BatchMetrics, Calls, Control, Dispatcher, DispatcherOptions, Intake, OutboxSender,
-    SuppressionList, Trouble,
+    BatchMetrics, Calls, Control, Dispatcher, DispatcherOptions, Housekeeping, Intake,
+    OutboxSender, SuppressionList, Trouble,
 };
 use dialtone_clock::Clock;
 use dialtone_livekit::{LiveKit, RealLiveKit};
@@ -232,6 +232,8 @@ impl Parts {
         tokio::spawn(follow_trouble(dispatcher.trouble(), self.health.clone()));
         self.spawn_vital(tasks, shutdown, "dispatcher", dispatcher.run(shutdown.clone()));
         let outbox = OutboxSender::new(Arc::clone(store), Arc::clone(livekit), Arc::clone(clock));
+        let housekeeping = Housekeeping::new(Arc::clone(store), Arc::clone(clock));
+        self.spawn_vital(tasks, shutdown, "housekeeping", housekeeping.run(shutdown.clone()));
         self.spawn_vital(tasks, shutdown, "outbox", outbox.run(shutdown.clone()));
         Ok(())
     }

@@ -100,6 +100,9 @@ pub const SUPPRESS_SOURCE_MAX: usize = 100;
 pub const METADATA_MAX: usize = 16 * 1024;
 /// An idempotency key.
 pub const IDEMPOTENCY_KEY_MAX: usize = 255;
+/// Wire: how long an idempotency key is remembered: two days, so that whoever tries again on
+/// the next day still makes no second batch.
+pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(2 * 24 * 3600);
 /// Longest wait that a status request may ask for.
 pub const STATUS_WAIT_MAX: Duration = Duration::from_secs(20);
 /// Name of whoever claims a dial: a LiveKit job's id and then some.

@@ -106,7 +106,7 @@ impl Gate {
     }
 
     async fn route(&self, request: Request<Body>, patience: &Patience) -> Response {
-        let target = format!("{} {}", request.method(), request.uri().path());
+        let target = format!("{} {}", request.method(), shown(request.uri().path()));
         let handler = catch(self.router.clone().oneshot(request));
         match patience.wait(handler).await {
             Ok(Ok(Ok(response))) => response,
@@ -121,6 +121,15 @@ impl Gate {
             }
         }
     }
+}
+
+/// A path as logs may hold it: phone numbers can be part of one.
+fn shown(path: &str) -> String {
+    let hide = |part| {
+        let part: &str = part;
+        if part.starts_with('+') || part.starts_with("%2") { "***" } else { part }
+    };
+    path.split('/').map(hide).collect::<Vec<_>>().join("/")
 }
 
 fn wrong_host(host: &str) -> Response {
