@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 pub use live::LiveTriggered;
 
+use crate::policy::schedule;
 use crate::upload::UploadError;
 use crate::{number, options, outcomes};
 
@@ -133,7 +134,7 @@ impl Intake {
         idempotency: Option<Idempotency>,
     ) -> Result<Triggered, IntakeError> {
         let (tenant, batch, spec) = (new.tenant.clone(), new.id.clone(), new.spec.clone());
-        let not_before = new.created_at;
+        let not_before = schedule::earliest(&spec.options, None, new.created_at);
         self.store.create_batch(new).await?;
         let plan = match spec.outcomes {
             OutcomeMode::Exact => {

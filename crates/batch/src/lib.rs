@@ -29,7 +29,7 @@ mod verify;
 
 pub use calls::{CallError, Calls};
 pub use control::{Control, ControlError, Controlled, check_limits};
-pub use dispatcher::{Dispatcher, DispatcherOptions, Trouble};
+pub use dispatcher::{Claims, Dispatcher, DispatcherOptions, Leased, Trouble};
 pub use housekeeping::Housekeeping;
 pub use intake::{Intake, IntakeError, LiveTriggered, Triggered};
 pub use metrics::BatchMetrics;

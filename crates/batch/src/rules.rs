@@ -10,6 +10,7 @@ use dialtone_store::{
 };
 
 use crate::policy::retry::{self, Ended};
+use crate::policy::schedule;
 
 /// Something that happened to an entry, with what is known of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,7 +140,8 @@ impl Rules {
             change.outbox.splice(..0, call.dispatch_id.clone().map(taken_back));
         }
         if spec.mode == BatchMode::Live && !change.to.is_in_flight() {
-            change.number = Some(NumberRelease { key: entry.number, free_at: None });
+            let free_at = self.left_alone_until(event, spec, entry, now);
+            change.number = Some(NumberRelease { key: entry.number, free_at });
         }
         change.dial = rule.attempt == AttemptEffect::Dial;
         change.batch_in = change.dial.then_some(DIALABLE);
@@ -274,15 +276,10 @@ impl Rules {
         let ended = Ended { seq: entry.key.seq, attempt: entry.attempt, outcome, class };
         if let Some(wait) = retry::wait(&spec.options, spec.seed, ended) {
             change.to = EntryState::RetryWait;
-            let pause = change.at + wait;
-            change.not_before = Some(match change.event {
-                // An agent whose last beat was granted just before the cap may be heard for
-                // a whole lease after it: nobody rings the callee meanwhile.
-                EntryEvent::RingingTimeout | EntryEvent::InCallTimeout => {
-                    pause.max(self.guard(change.at, limits::HEARTBEAT_LEASE))
-                }
-                _ => pause,
-            });
+            let quiet = self.left_alone_until(change.event, spec, entry, change.at);
+            let at = (change.at + wait).max(quiet.unwrap_or(change.at));
+            let timezone = entry.timezone.as_deref();
+            change.not_before = Some(schedule::earliest(&spec.options, timezone, at));
         } else {
             change.to = outcome.final_state();
         }
@@ -357,5 +354,30 @@ impl Rules {
             | Happening::HungUp
             | Happening::DeadlinePassed => {}
         }
+    }
+
+    /// Until when nobody rings the number of an attempt that ends now, if there is a reason
+    /// to leave it alone: the batch wants a gap, or the callee may hear the agent for longer
+    /// than the attempt lasts.
+    fn left_alone_until(
+        &self,
+        event: EntryEvent,
+        spec: &BatchSpec,
+        entry: &EntryRow,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        if !entry.state.is_live() {
+            return None;
+        }
+        let gap = now + Duration::from_secs(spec.options.min_gap_s.into());
+        let heard = match event {
+            // An agent whose last beat was granted just before is heard for a whole lease
+            // after it, if it learns nothing.
+            EntryEvent::RingingTimeout | EntryEvent::InCallTimeout | EntryEvent::HungUp => {
+                self.guard(now, limits::HEARTBEAT_LEASE)
+            }
+            _ => now,
+        };
+        Some(gap.max(heard)).filter(|at| *at > now)
     }
 }

@@ -192,14 +192,16 @@ fn dials(rows: &Rows) -> Finding {
         .then(|| format!("the batch counts {} dials, rows {claims}", rows.batch.dials))
 }
 
-/// The outcome of an ended entry is that of its last attempt, and no earlier attempt
-/// ended after it.
+/// The outcome of an ended entry is that of its last attempt, unless it ended while it
+/// waited for another, and no earlier attempt ended after it.
 fn closing_attempt(rows: &Rows) -> Finding {
     rows.entries.iter().filter(|(entry, _)| entry.state.is_terminal()).find_map(|(entry, calls)| {
         let last = calls.last()?;
         let earlier = &calls[..calls.len() - 1];
+        let ends = [Some(Outcome::Cancelled), Some(Outcome::Suppressed)];
+        let while_waiting = ends.contains(&entry.outcome);
         let fits = last.attempt == entry.attempt
-            && (last.outcome == entry.outcome || entry.outcome == Some(Outcome::Cancelled))
+            && (last.outcome == entry.outcome || while_waiting)
             && earlier.iter().all(|call| call.ended_at.is_some() && call.ended_at <= last.ended_at);
         let seq = entry.key.seq;
         (!fits).then(|| format!("entry {seq} was not closed by its attempt {}", entry.attempt))

@@ -55,6 +55,9 @@ pub const BREAKER_WINDOW_S_MAX: u32 = DAY_S;
 pub const BREAKER_ATTEMPTS_DEFAULT: u32 = 20;
 /// Ended attempts that a breaker looks back on: what it keeps in memory for one batch.
 pub const BREAKER_ATTEMPTS_MAX: u32 = 10_000;
+/// Events that a dispatcher reads back when it sees a batch's breaker for the first time:
+/// a thousand calls and more.
+pub const BREAKER_EVENTS: u64 = 10_000;
 /// Calls that a breaker names as evidence.
 pub const BREAKER_EVIDENCE_MAX: usize = 20;
 /// Story, in seconds: longest pause of a batch that resumes by itself; a day.

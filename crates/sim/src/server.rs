@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use dialtone_auth::{Capabilities, NumberKeys, Secret};
 use dialtone_batch::{
-    BatchMetrics, CallError, Calls, Control, Dispatcher, DispatcherOptions, Happening, Intake,
-    OutboxSender,
+    BatchMetrics, CallError, Calls, Claims, Control, Dispatcher, DispatcherOptions, Happening,
+    Intake, OutboxSender,
 };
 use dialtone_clock::Clock;
 use dialtone_contract::wire::{CallStatusRequest, EntryCompletedRequest, HeartbeatRequest};
@@ -240,19 +240,23 @@ impl Dispatching {
     async fn tick(self: &Arc<Self>) -> Result<bool, StoreError> {
         let mut done = self.dispatcher.expire().await? + self.dispatcher.close().await?;
         let free = u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX);
-        let claimed = self.dispatcher.claim(free).await?;
+        let Claims { leased, moved } = self.dispatcher.claim(free).await?;
+        done += moved;
         // The worst moment to be told to stop: nothing of what was leased has left yet.
-        if !claimed.is_empty() && self.server.world.strikes(Fault::Drain) {
+        if !leased.is_empty() && self.server.world.strikes(Fault::Drain) {
             self.server.stop();
         }
-        for (spec, entry, since) in claimed {
+        for (spec, entry, since) in leased {
             done += 1;
-            let permit = Arc::clone(&self.permits).try_acquire_owned();
-            let permit = permit.expect("no more are claimed than permits are free");
+            let permit = Arc::clone(&self.permits).try_acquire_owned().ok();
             let this = Arc::clone(self);
             self.server.world.spawn(self.server.owner, async move {
                 // The runtime gets to a new task when it gets to it.
                 this.server.world.step().await;
+                let permit = match permit {
+                    Some(permit) => Ok(permit),
+                    None => Arc::clone(&this.permits).acquire_owned().await,
+                };
                 let happening = if this.server.is_stopping() {
                     Happening::LeaseReturned
                 } else {

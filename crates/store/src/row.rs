@@ -146,6 +146,11 @@ impl BatchRow {
         self.limits.max_concurrent.unwrap_or(self.spec.options.max_concurrent)
     }
 
+    /// Calls begun per second of product time at most, as told last.
+    pub fn calls_per_second(&self) -> Option<f64> {
+        self.limits.calls_per_second.or(self.spec.options.calls_per_second)
+    }
+
     /// Entries whose state passes `test`.
     pub fn count(&self, test: impl Fn(EntryState) -> bool) -> u32 {
         self.counters.iter().filter(|((state, _), _)| test(*state)).map(|(_, n)| n).sum()

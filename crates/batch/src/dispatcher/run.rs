@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use dialtone_clock::Timestamp;
 use dialtone_store::StoreError;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{CLAIMABLE, Dispatcher};
+use super::{CLAIMABLE, Claims, Dispatcher, Leased};
 use crate::Happening;
 
 /// Wall time after which the dispatcher looks by itself, wake-up or not.
@@ -70,29 +71,43 @@ impl Dispatcher {
     ) -> Result<bool, StoreError> {
         let expired = self.expire().await?;
         let closed = self.close().await?;
-        let mut claimed = 0;
         let free = u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX);
-        for (spec, entry, since) in self.claim(free).await? {
-            claimed += 1;
-            let permit = Arc::clone(&self.permits).try_acquire_owned();
-            let permit = permit.expect("no more are claimed than permits are free");
-            let (this, shutdown) = (Arc::clone(self), shutdown.clone());
-            tasks.spawn(async move {
-                let happening = if shutdown.is_cancelled() {
-                    Happening::LeaseReturned
-                } else {
-                    this.send(&spec, &entry, since).await
-                };
-                let recorded = this.record(&spec, &entry, happening).await;
-                drop(permit);
-                this.freed.notify_one();
-                if let Err(error) = recorded {
-                    // The lease's deadline picks the entry up.
-                    tracing::warn!(%error, entry.id = %entry.key.entry_id(), "dispatch not recorded");
-                }
-            });
+        let Claims { leased, moved } = self.claim(free).await?;
+        let claimed = leased.len();
+        for leased in leased {
+            // There are no more than permits, but for a wave: the rest of it queues.
+            let permit = Arc::clone(&self.permits).try_acquire_owned().ok();
+            let this = Arc::clone(self);
+            tasks.spawn(this.carry_out(leased, permit, shutdown.clone()));
         }
-        Ok(expired + closed + claimed > 0)
+        Ok(expired + closed + claimed + moved > 0)
+    }
+
+    async fn carry_out(
+        self: Arc<Self>,
+        (spec, entry, since): Leased,
+        permit: Option<OwnedSemaphorePermit>,
+        shutdown: CancellationToken,
+    ) {
+        let permit = match permit {
+            Some(permit) => permit,
+            None => {
+                let turn = Arc::clone(&self.permits).acquire_owned();
+                turn.await.expect("the semaphore is never closed")
+            }
+        };
+        let happening = if shutdown.is_cancelled() {
+            Happening::LeaseReturned
+        } else {
+            self.send(&spec, &entry, since).await
+        };
+        let recorded = self.record(&spec, &entry, happening).await;
+        drop(permit);
+        self.freed.notify_one();
+        if let Err(error) = recorded {
+            // The lease's deadline picks the entry up.
+            tracing::warn!(%error, entry.id = %entry.key.entry_id(), "dispatch not recorded");
+        }
     }
 
     /// Wall time until something falls due that the look begun at `since` cannot have seen.
@@ -106,11 +121,13 @@ impl Dispatcher {
         (wall + Duration::from_millis(1)).min(POLL)
     }
 
-    /// When something falls due after `now`, or `None` if nothing waits for time.
+    /// When something falls due after `now`, or a batch may go on that its options held
+    /// up when it was looked at last; `None` if nothing waits for time.
     ///
     /// # Errors
     /// If the store fails.
     pub async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        self.store.next_due(now, CLAIMABLE).await
+        let due = self.store.next_due(now, CLAIMABLE).await?;
+        Ok(due.into_iter().chain(self.memory().next(now)).min())
     }
 }

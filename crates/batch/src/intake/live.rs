@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{Intake, IntakeError, Triggered, replay};
 use crate::options;
+use crate::policy::schedule;
 use crate::policy::zone::Zone;
 use crate::upload::{Chunk, GoodRow, RowRules, Survey, Upload, UploadError, send_chunks};
 
@@ -148,6 +149,7 @@ impl Intake {
         idempotency: Option<Idempotency>,
     ) -> Result<Triggered, IntakeError> {
         let (tenant, batch, due) = (new.tenant.clone(), new.id.clone(), new.created_at);
+        let options = new.spec.options.clone();
         self.store.create_batch(new).await?;
         let (sender, mut chunks) = mpsc::channel::<Chunk>(CHUNKS_AHEAD);
         let reader = tokio::task::spawn_blocking(move || send_chunks(&mut *upload, rules, &sender));
@@ -160,7 +162,7 @@ impl Intake {
                 timezone: row.timezone.map(str::to_owned),
                 variables: row.variables,
                 planned: None,
-                not_before: due,
+                not_before: schedule::earliest(&options, row.timezone, due),
             };
             let entries: Vec<_> = (taken + 1..).zip(good).map(entry).collect();
             taken += u32::try_from(entries.len()).unwrap_or(u32::MAX);

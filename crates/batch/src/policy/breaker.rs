@@ -19,6 +19,8 @@ pub struct Ended {
     attempts: VecDeque<Attempt>,
     /// Place of the last event that was taken in.
     event_seq: u64,
+    /// When the batch was paused last.
+    paused_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +59,7 @@ impl fmt::Display for Trip {
 impl Ended {
     /// Nothing, from the event at `event_seq` on.
     pub fn since(event_seq: u64) -> Self {
-        Self { attempts: VecDeque::new(), event_seq }
+        Self { event_seq, ..Self::default() }
     }
 
     /// Place of the last event that was taken in.
@@ -65,13 +67,21 @@ impl Ended {
         self.event_seq
     }
 
+    /// When the batch was paused last, if an event that was taken in says so.
+    pub fn paused_at(&self) -> Option<Timestamp> {
+        self.paused_at
+    }
+
     /// Takes in the batch's next event. What ended before a pause says nothing of the time
     /// after it.
     pub fn take(&mut self, event: &EventRow) {
         self.event_seq = event.event_seq;
         let (Some(seq), Some(attempt)) = (event.seq, event.attempt) else {
-            if event.from == BatchState::Paused.as_str() {
+            let paused = BatchState::Paused.as_str();
+            if event.from != event.to && event.from == paused {
                 self.attempts.clear();
+            } else if event.from != event.to && event.to == paused {
+                self.paused_at = Some(event.at);
             }
             return;
         };

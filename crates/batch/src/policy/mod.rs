@@ -2,6 +2,7 @@
 //! batch's seed. The dispatcher asks them; stores know nothing of them.
 
 pub mod breaker;
+pub mod pace;
 pub mod retry;
 pub mod schedule;
 pub mod share;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
     /// Batches of the tenants that have not been served, the next one last.
-    tenants: Vec<Vec<usize>>,
+    tenants: Vec<Tenant>,
     /// Batches of the tenant that is being served, the next one last.
     batches: Vec<usize>,
     /// What is left of that tenant's share.
@@ -19,17 +19,20 @@ pub struct Turn {
     left: u32,
 }
 
+/// Batches of one tenant, and the calls that it may begin at most.
+type Tenant = (Vec<usize>, u32);
+
 impl Turn {
     /// The order of turn number `turn` for batches whose tenants are these, each batch at
-    /// the place of its tenant.
-    pub fn new<T: Ord>(tenants: impl IntoIterator<Item = T>, turn: usize) -> Self {
-        let mut by_tenant: BTreeMap<T, Vec<usize>> = BTreeMap::new();
-        for (batch, tenant) in tenants.into_iter().enumerate() {
-            by_tenant.entry(tenant).or_default().push(batch);
+    /// the place of its tenant, which goes with the calls that the tenant may begin at most.
+    pub fn new<T: Ord>(tenants: impl IntoIterator<Item = (T, u32)>, turn: usize) -> Self {
+        let mut by_tenant: BTreeMap<T, Tenant> = BTreeMap::new();
+        for (batch, (tenant, most)) in tenants.into_iter().enumerate() {
+            by_tenant.entry(tenant).or_insert((Vec::new(), most)).0.push(batch);
         }
         let mut tenants: Vec<_> = by_tenant.into_values().collect();
         let all = tenants.len().max(1);
-        for batches in &mut tenants {
+        for (batches, _) in &mut tenants {
             // Each round of tenants is another turn of their batches.
             let first = (turn / all) % batches.len();
             batches.rotate_left(first);
@@ -47,8 +50,10 @@ impl Turn {
         self.of_tenant = self.of_tenant.saturating_sub(self.left.saturating_sub(left));
         self.left = left;
         if self.batches.is_empty() || self.of_tenant == 0 {
-            self.of_tenant = left.div_ceil(count(self.tenants.len()));
-            self.batches = self.tenants.pop().filter(|_| left > 0)?;
+            let waiting = count(self.tenants.len());
+            let (batches, most) = self.tenants.pop().filter(|_| left > 0)?;
+            self.of_tenant = left.div_ceil(waiting).min(most);
+            self.batches = batches;
         }
         let share = self.of_tenant.div_ceil(count(self.batches.len()));
         Some((self.batches.pop()?, share))
@@ -64,7 +69,7 @@ mod tests {
     /// What each batch gets of `limit` calls if it wants no more than `wanted`.
     fn serve(tenants: &[u8], wanted: &[u32], limit: u32, turn: usize) -> Vec<u32> {
         let (mut left, mut got) = (limit, vec![0; tenants.len()]);
-        let mut order = Turn::new(tenants, turn);
+        let mut order = Turn::new(tenants.iter().map(|tenant| (tenant, u32::MAX)), turn);
         while let Some((batch, share)) = order.next(left) {
             got[batch] = share.min(wanted[batch]);
             left -= got[batch];
@@ -86,6 +91,18 @@ mod tests {
         let (least, most) = (got[..9].iter().min(), got[..9].iter().max());
         let (least, most) = (least.copied().unwrap_or(0), most.copied().unwrap_or(0));
         assert!(most - least <= most / 50, "{got:?}");
+    }
+
+    #[test]
+    fn the_batches_of_a_tenant_share_what_it_may_begin() {
+        let mut order = Turn::new([("a", 5), ("a", 5), ("a", 5), ("b", 100)], 0);
+        let mut left = 16;
+        let mut got = [0; 4];
+        while let Some((batch, share)) = order.next(left) {
+            got[batch] = share;
+            left -= share;
+        }
+        assert_eq!(got, [2, 2, 1, 11]);
     }
 
     #[test]

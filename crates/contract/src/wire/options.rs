@@ -37,8 +37,8 @@ pub struct BatchOptions {
     pub retry: BTreeMap<Outcome, RetryRule>,
     /// Whether a call that may have reached the callee is dialled again.
     pub redial_after_contact: bool,
-    /// Seconds between the end of one attempt and the next attempt at the same number,
-    /// across all live batches of the tenant.
+    /// Seconds for which a number that this batch has rung is left alone afterwards: by the
+    /// batch itself, and by every live batch of the tenant.
     pub min_gap_s: u32,
     /// When calls may begin; null for always.
     #[serde(skip_serializing_if = "Option::is_none")]

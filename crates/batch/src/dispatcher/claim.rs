@@ -1,0 +1,239 @@
+//! Which entries are leased next: of which batch, how many, and what stands in the way.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use dialtone_clock::Timestamp;
+use dialtone_contract::{EntryState, TenantId, limits};
+use dialtone_store::{
+    BatchMode, BatchRow, BatchSpec, Change, ClaimDue, Claimed, EntryRow, Held, StoreError,
+};
+
+use super::memory::Memory;
+use super::{CLAIMABLE, Dispatcher};
+use crate::WhileWaiting;
+use crate::policy::pace::Rate;
+use crate::policy::schedule;
+use crate::policy::share::Turn;
+use crate::policy::wave::{self, Wave};
+
+/// A leased entry with the spec of its batch and the wall time of the claim's commit.
+pub type Leased = (Arc<BatchSpec>, EntryRow, Instant);
+
+/// What one look for work gave.
+#[derive(Debug, Default)]
+pub struct Claims {
+    /// Entries whose dispatches are to be sent.
+    pub leased: Vec<Leased>,
+    /// Due entries that could not be leased and were moved out of the way.
+    pub moved: usize,
+}
+
+/// A batch that may begin calls now, and within what.
+struct Ready {
+    batch: BatchRow,
+    /// Entries at most, beside the share of the batch; a wave is leased whole.
+    most: u32,
+    wave: Option<Wave>,
+    rate: Option<Rate>,
+}
+
+/// What bounds a tenant's calls.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bound {
+    /// In flight at once.
+    most: Option<u32>,
+    /// In flight now, in batches whose entries may be claimed; the store knows all.
+    in_flight: u32,
+}
+
+impl Bound {
+    /// Calls that the tenant may begin at most.
+    fn room(self) -> u32 {
+        self.most.map_or(u32::MAX, |most| most.saturating_sub(self.in_flight))
+    }
+}
+
+/// Entries of the batch that may still be put in flight.
+fn room(batch: &BatchRow) -> u32 {
+    batch.max_concurrent().saturating_sub(batch.count(EntryState::is_in_flight))
+}
+
+/// Names of the zones in which calls of the batch may begin at `now`, or `None` where that
+/// is no matter.
+///
+/// # Errors
+/// If they may begin in none: when to look again.
+fn zones_open(
+    memory: &mut Memory,
+    batch: &BatchRow,
+    now: Timestamp,
+) -> Result<Option<Vec<String>>, Timestamp> {
+    let Some(window) = &batch.spec.options.window else { return Ok(None) };
+    if window.is_by_recipient() {
+        return Ok(Some(memory.open_zones(window, now)));
+    }
+    let opening = schedule::opening_for(window, None, now);
+    if opening.is_open() { Ok(None) } else { Err(opening.until()) }
+}
+
+impl Dispatcher {
+    /// Leases up to `limit` due entries of running batches (a wave is leased whole), each
+    /// batch within what its options allow now and its fair share. Fewer, or none, while
+    /// LiveKit is taken for down.
+    ///
+    /// # Errors
+    /// If the store fails; leases of a lost answer run out by themselves.
+    pub async fn claim(&self, limit: u32) -> Result<Claims, StoreError> {
+        let mut claims = Claims::default();
+        let now = self.clock.now();
+        let mut left = self.breaker.allows(now, limit.min(limits::CLAIM_MAX));
+        if left == 0 {
+            return Ok(claims);
+        }
+        let lone = self.breaker.open_until().is_some();
+        let batches = self.store.batches_in(CLAIMABLE).await?;
+        self.memory().claim(&batches);
+        let bounds = self.tenants(&batches).await?;
+        let bound = |tenant| bounds.get(tenant).copied().unwrap_or_default();
+        let ready: Vec<_> = batches.into_iter().filter_map(|row| self.ready(row, now)).collect();
+        let tenants = ready.iter().map(|ready| &ready.batch.tenant);
+        let turn = self.turn.load(Ordering::Relaxed);
+        let mut order = Turn::new(tenants.map(|tenant| (tenant, bound(tenant).room())), turn);
+        while let Some((index, share)) = order.next(left) {
+            let ready = &ready[index];
+            let share = if ready.wave.is_some() && !lone { u32::MAX } else { share };
+            let bound = bound(&ready.batch.tenant);
+            let Some(claim) = self.claim_of(ready, share.min(ready.most), bound) else { continue };
+            let Claimed { leased, held } = self.store.claim_due(claim).await?;
+            let committed = Instant::now();
+            claims.moved += self.move_held(&ready.batch.spec, &held).await?;
+            left = left.saturating_sub(u32::try_from(leased.len()).unwrap_or(u32::MAX));
+            if !leased.is_empty() {
+                self.breaker.passed(now);
+            }
+            let spec = Arc::new(ready.batch.spec.clone());
+            let with_spec = |entry| (Arc::clone(&spec), entry, committed);
+            claims.leased.extend(leased.into_iter().map(with_spec));
+        }
+        if !claims.leased.is_empty() {
+            // A look in vain is nobody's turn: with one of them after each other, every
+            // second batch would always be the first.
+            self.turn.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(claims)
+    }
+
+    /// What bounds the tenants of these batches.
+    async fn tenants(&self, batches: &[BatchRow]) -> Result<BTreeMap<TenantId, Bound>, StoreError> {
+        let mut bounds: BTreeMap<TenantId, Bound> = BTreeMap::new();
+        for batch in batches {
+            let in_flight = batch.count(EntryState::is_in_flight);
+            if let Some(bound) = bounds.get_mut(&batch.tenant) {
+                bound.in_flight += in_flight;
+                continue;
+            }
+            let most = self.store.max_concurrent(&batch.tenant).await?;
+            bounds.insert(batch.tenant.clone(), Bound { most, in_flight });
+        }
+        Ok(bounds)
+    }
+
+    /// Whether the batch may begin calls now. If only time stands in its way, when it had
+    /// better be looked at again is kept for the loop.
+    fn ready(&self, batch: BatchRow, now: Timestamp) -> Option<Ready> {
+        if room(&batch) == 0 || batch.count(EntryState::is_waiting) == 0 {
+            return None;
+        }
+        let options = &batch.spec.options;
+        let mut memory = self.memory();
+        if let Err(until) = zones_open(&mut memory, &batch, now) {
+            memory.look_again(until);
+            return None;
+        }
+        let rate = self.rate(&batch);
+        if let Some(next) = rate.map(|rate| rate.next(batch.paced_at))
+            && now < next
+        {
+            memory.look_again(next);
+            return None;
+        }
+        let (mut most, mut next_wave) = (u32::MAX, None);
+        if options.wave_size > 0 {
+            let looked_at = memory.look_at_wave(&batch.id, now);
+            let in_flight = batch.count(EntryState::is_in_flight);
+            match wave::next(options, batch.claimed_at, looked_at, in_flight, now) {
+                Wave::Wait { until } => {
+                    memory.look_again(until);
+                    return None;
+                }
+                begin @ Wave::Begin { .. } => next_wave = Some(begin),
+            }
+            let poll = Duration::from_secs(options.poll_s.into());
+            memory.look_again(now + poll);
+            most = options.wave_size;
+        }
+        Some(Ready { most: most.min(room(&batch)), wave: next_wave, rate, batch })
+    }
+
+    fn rate(&self, batch: &BatchRow) -> Option<Rate> {
+        let per_s = batch.calls_per_second()?;
+        let start = batch.started_at.unwrap_or(batch.created_at);
+        Some(Rate::new(self.rules.scale(), per_s, batch.spec.options.ramp_s, start))
+    }
+
+    fn claim_of(&self, ready: &Ready, share: u32, bound: Bound) -> Option<ClaimDue> {
+        let batch = &ready.batch;
+        // Time has passed since the batch was ready; the claim holds for its own moment.
+        let now = self.clock.now();
+        let zones_open = zones_open(&mut self.memory(), batch, now).ok()?;
+        let allowed = ready.rate.map(|rate| rate.allowed(batch.paced_at, now, share));
+        let limit = allowed.map_or(share, |allowed| allowed.calls);
+        (limit > 0).then(|| ClaimDue {
+            tenant: batch.tenant.clone(),
+            batch: batch.id.clone(),
+            claimable: CLAIMABLE,
+            limit,
+            max_in_flight: batch.max_concurrent(),
+            tenant_max_in_flight: bound.most,
+            barrier: ready.wave == Some(Wave::Begin { past_timeout: false }),
+            pace: allowed.map(|allowed| allowed.pace),
+            exclusive: batch.spec.mode == BatchMode::Live,
+            zones_open,
+            now,
+            deadline: self.rules.guard(now, limits::LEASE),
+            lease_epoch: self.epoch,
+        })
+    }
+
+    /// Moves due entries that may not be leased out of the way of those that may; gives
+    /// their number.
+    async fn move_held(
+        &self,
+        spec: &BatchSpec,
+        held: &[(EntryRow, Held)],
+    ) -> Result<usize, StoreError> {
+        if held.is_empty() {
+            return Ok(0);
+        }
+        let now = self.clock.now();
+        let later = self.rules.guard(now, limits::HELD_AGAIN);
+        let open =
+            |entry: &EntryRow, at| schedule::earliest(&spec.options, entry.timezone.as_deref(), at);
+        let decide = |(entry, why): &(EntryRow, Held)| {
+            let what = match why {
+                Held::Suppressed => WhileWaiting::Suppressed,
+                Held::NumberBusy { free_at } => {
+                    WhileWaiting::Deferred(open(entry, free_at.unwrap_or(later)))
+                }
+                Held::ZoneClosed => WhileWaiting::Deferred(open(entry, now)),
+            };
+            Some(Change::Entry(self.rules.while_waiting(entry, what, now).ok()?))
+        };
+        let changes: Vec<_> = held.iter().filter_map(decide).collect();
+        let applied = self.store.apply(&changes).await?;
+        Ok(applied.iter().filter(|applied| applied.is_applied()).count())
+    }
+}

@@ -1,0 +1,97 @@
+//! Moves batches on: starts them, ends what a cancel ends, closes them.
+
+use dialtone_contract::{BatchState, CancelMode, EntryState, limits};
+use dialtone_store::{BatchRow, BatchTransition, CallRow, Change, EntryRow, StoreError};
+
+use super::{ACTIVE, Dispatcher};
+use crate::{Happening, WhileWaiting, report};
+
+impl Dispatcher {
+    /// Starts accepted batches, pauses those whose breakers trip, ends what a cancel ends,
+    /// and closes batches with nothing left to do; gives the number of steps taken.
+    ///
+    /// # Errors
+    /// If the store fails; the steps are taken again.
+    pub async fn close(&self) -> Result<usize, StoreError> {
+        let mut steps = 0;
+        let batches = self.store.batches_in(ACTIVE).await?;
+        self.memory().close(&batches);
+        for batch in batches {
+            let open = batch.count(|state| !state.is_terminal()) > 0;
+            let next = match batch.state {
+                BatchState::Accepted => BatchState::Running,
+                BatchState::Running | BatchState::Paused if !open => BatchState::Completing,
+                BatchState::Running | BatchState::Paused => {
+                    steps += self.judge(&batch).await?;
+                    continue;
+                }
+                BatchState::Completing => {
+                    self.write_report(&batch).await?;
+                    BatchState::Completed
+                }
+                BatchState::Cancelling if open => {
+                    steps += self.end_cancelled(&batch).await?;
+                    continue;
+                }
+                BatchState::Cancelling => {
+                    self.write_report(&batch).await?;
+                    BatchState::Cancelled
+                }
+                _ => continue,
+            };
+            let change = self.move_batch(&batch, next, None);
+            steps += usize::from(self.store.apply(&[change]).await?[0].is_applied());
+        }
+        Ok(steps)
+    }
+
+    async fn write_report(&self, batch: &BatchRow) -> Result<(), StoreError> {
+        let text = report::render(batch);
+        self.store.put_report(&batch.tenant, &batch.id, &text, self.clock.now()).await?;
+        Ok(())
+    }
+
+    /// Ends entries of a cancelled batch: those that wait, and those under way that its
+    /// cancel mode does not let go on. Gives their number.
+    async fn end_cancelled(&self, batch: &BatchRow) -> Result<usize, StoreError> {
+        let now = self.clock.now();
+        let waiting = self.store.waiting(&batch.tenant, &batch.id, limits::SELECT_MAX).await?;
+        let cancel = |entry: &EntryRow| {
+            let decided = self.rules.while_waiting(entry, WhileWaiting::Cancelled, now);
+            Some(Change::Entry(decided.ok()?))
+        };
+        let mut changes: Vec<_> = waiting.iter().filter_map(cancel).collect();
+        if batch.count(EntryState::is_in_flight) > 0 {
+            let under_way = self.store.under_way(&batch.tenant, &batch.id).await?;
+            let hang_up = |(entry, call): &(EntryRow, CallRow)| {
+                let goes_on = batch.cancel != Some(CancelMode::Hangup) && entry.state.is_live();
+                let decided = self.rules.decide(&batch.spec, entry, call, Happening::HungUp, now);
+                Some(Change::Entry(decided.ok().filter(|_| !goes_on)?))
+            };
+            changes.extend(under_way.iter().filter_map(hang_up));
+        }
+        if changes.is_empty() {
+            return Ok(0);
+        }
+        let applied = self.store.apply(&changes).await?;
+        Ok(applied.iter().filter(|applied| applied.is_applied()).count())
+    }
+
+    pub(super) fn move_batch(
+        &self,
+        batch: &BatchRow,
+        to: BatchState,
+        reason: Option<String>,
+    ) -> Change {
+        Change::Batch(BatchTransition {
+            tenant: batch.tenant.clone(),
+            batch: batch.id.clone(),
+            from: batch.state,
+            to,
+            reason,
+            limits: None,
+            cancel: None,
+            at: self.clock.now(),
+        })
+    }
+}

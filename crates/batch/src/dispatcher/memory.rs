@@ -1,0 +1,85 @@
+use std::collections::HashMap;
+
+use dialtone_clock::Timestamp;
+use dialtone_contract::BatchId;
+use dialtone_contract::wire::CallWindow;
+use dialtone_store::BatchRow;
+
+use crate::policy::breaker::Ended;
+use crate::policy::schedule::{OpenZones, open_zones};
+
+/// What a dispatcher remembers from look to look. None of it is the truth: without it,
+/// after a restart, some of the looks come sooner or are longer.
+#[derive(Default)]
+pub(super) struct Memory {
+    /// When each batch with waves was last looked at.
+    waves: HashMap<BatchId, Timestamp>,
+    /// Zones that are open, by window: the same for all batches with it.
+    zones: Vec<(CallWindow, OpenZones)>,
+    /// When a batch that only time holds up can go on, the earliest of all.
+    again: Option<Timestamp>,
+    /// What the breakers of batches look back on, and when it was read.
+    ended: HashMap<BatchId, (Ended, Timestamp)>,
+    /// When the first batch resumes that its breaker has paused.
+    resumes: Option<Timestamp>,
+}
+
+impl Memory {
+    /// A look for entries to claim begins, in these batches.
+    pub(super) fn claim(&mut self, batches: &[BatchRow]) {
+        self.again = None;
+        if !self.waves.is_empty() {
+            self.waves.retain(|id, _| batches.iter().any(|row| row.id == *id));
+        }
+    }
+
+    /// A look for batches to close begins, in these.
+    pub(super) fn close(&mut self, batches: &[BatchRow]) {
+        self.resumes = None;
+        if !self.ended.is_empty() {
+            self.ended.retain(|id, _| batches.iter().any(|row| row.id == *id));
+        }
+    }
+
+    /// A batch can go on at `at`.
+    pub(super) fn look_again(&mut self, at: Timestamp) {
+        self.again = Some(self.again.map_or(at, |again| again.min(at)));
+    }
+
+    /// A batch resumes by itself at `at`, if ever.
+    pub(super) fn resumes_at(&mut self, at: Option<Timestamp>) {
+        self.resumes = self.resumes.into_iter().chain(at).min();
+    }
+
+    /// When the first batch can go on, of those that are held up by nothing but time.
+    pub(super) fn next(&self, after: Timestamp) -> Option<Timestamp> {
+        self.again.into_iter().chain(self.resumes).filter(|at| *at > after).min()
+    }
+
+    /// Hands out what the batch's breaker looks back on, and when it was read.
+    pub(super) fn recall(&mut self, batch: &BatchId) -> Option<(Ended, Option<Timestamp>)> {
+        self.ended.remove(batch).map(|(ended, read_at)| (ended, Some(read_at)))
+    }
+
+    /// Keeps it for the next look.
+    pub(super) fn remember(&mut self, batch: &BatchId, ended: Ended, read_at: Timestamp) {
+        self.ended.insert(batch.clone(), (ended, read_at));
+    }
+
+    /// Notes a look at the batch's wave; gives when the one before it was.
+    pub(super) fn look_at_wave(&mut self, batch: &BatchId, now: Timestamp) -> Option<Timestamp> {
+        self.waves.insert(batch.clone(), now)
+    }
+
+    /// Names of the zones in which the window is open.
+    pub(super) fn open_zones(&mut self, window: &CallWindow, now: Timestamp) -> Vec<String> {
+        self.zones.retain(|(_, open)| now < open.until);
+        if let Some((_, open)) = self.zones.iter().find(|(known, _)| known == window) {
+            return open.names.clone();
+        }
+        let open = open_zones(window, now);
+        let names = open.names.clone();
+        self.zones.push((window.clone(), open));
+        names
+    }
+}
