@@ -11,6 +11,7 @@
 //! - **No policy.** Statements compare and swap. No statement names a state.
 
 mod access;
+mod applies;
 mod convert;
 mod intake;
 mod lock;

@@ -125,9 +125,13 @@ impl SqliteStore {
     ) -> std::result::Result<T, StoreError> {
         match &self.writer {
             Some(writer) => writer.write(operation).await,
-            None => Err(StoreError::Unavailable("the store was opened to be read only".to_owned())),
+            None => Err(read_only()),
         }
     }
+}
+
+fn read_only() -> StoreError {
+    StoreError::Unavailable("the store was opened to be read only".to_owned())
 }
 
 fn start_readers(path: &Path, clock: Arc<dyn Clock>) -> std::result::Result<Readers, OpenError> {
@@ -220,20 +224,10 @@ impl BatchStore for SqliteStore {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
-        let changes = changes.to_vec();
-        self.write(move |c| {
-            let answer: Vec<Applied> =
-                changes.iter().map(|change| apply::apply(c, change)).collect::<Result<_>>()?;
-            // A heartbeat puts a deadline off; nobody has to look sooner for that.
-            let recorded = |change: &Change| match change {
-                Change::Entry(change) => change.event.is_recorded(),
-                Change::Batch(_) => true,
-            };
-            let pairs = changes.iter().zip(&answer);
-            let made_work = pairs.into_iter().any(|(c, a)| a.is_applied() && recorded(c));
-            Ok(Written { answer, made_work })
-        })
-        .await
+        match &self.writer {
+            Some(writer) => writer.apply(changes.into()).await,
+            None => Err(read_only()),
+        }
     }
 
     async fn claim_due(&self, due: ClaimDue) -> std::result::Result<Claimed, StoreError> {

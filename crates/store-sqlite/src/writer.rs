@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use dialtone_store::StoreError;
+use dialtone_store::{Applied, Change, StoreError};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::applies::{self, Changes};
 use crate::convert::{self, Result};
 
 /// Operations that may wait; callers beyond that wait for a place.
@@ -32,7 +33,7 @@ impl<T> Written<T> {
 
 /// How a transaction ended, for each operation in it.
 #[derive(Clone)]
-enum Commit {
+pub(crate) enum Commit {
     Done,
     /// Nobody knows.
     Unknown(Arc<str>),
@@ -49,7 +50,7 @@ impl Commit {
         Self::Undone { full, why: error.to_string().into() }
     }
 
-    fn result(self) -> std::result::Result<(), StoreError> {
+    pub(crate) fn result(self) -> std::result::Result<(), StoreError> {
         match self {
             Self::Done => Ok(()),
             Self::Unknown(why) => Err(StoreError::Unknown(why.to_string())),
@@ -60,18 +61,26 @@ impl Commit {
 }
 
 /// An operation that ran, with its caller still waiting.
-struct Ran {
-    failed: Option<bool>,
-    made_work: bool,
-    answer: Box<dyn FnOnce(Commit) + Send>,
+pub(crate) struct Ran {
+    pub(crate) failed: Option<bool>,
+    pub(crate) made_work: bool,
+    pub(crate) answer: Box<dyn FnOnce(Commit) + Send>,
 }
 
 /// An operation; given no connection, it answers its caller why.
-type Operation = Box<dyn FnOnce(std::result::Result<&Connection, Commit>) -> Ran + Send>;
+pub(crate) type Operation = Box<dyn FnOnce(std::result::Result<&Connection, Commit>) -> Ran + Send>;
 
 enum Job {
     Run(Operation),
+    Apply(Changes),
     Stop,
+}
+
+/// What runs in a savepoint of its own.
+enum Item {
+    One(Operation),
+    /// Changes that came one after the other.
+    Many(Vec<Changes>),
 }
 
 pub(crate) struct Writer {
@@ -117,7 +126,23 @@ impl Writer {
         operation: impl FnOnce(&Connection) -> Result<Written<T>> + Send + 'static,
     ) -> std::result::Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let job = Job::Run(boxed(operation, answer));
+        self.send(Job::Run(boxed(operation, answer)), answered).await
+    }
+
+    /// Makes changes in the next transaction and answers after its commit.
+    pub(crate) async fn apply(
+        &self,
+        changes: Arc<[Change]>,
+    ) -> std::result::Result<Vec<Applied>, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Apply(Changes::new(changes, answer)), answered).await
+    }
+
+    async fn send<T>(
+        &self,
+        job: Job,
+        answered: oneshot::Receiver<std::result::Result<T, StoreError>>,
+    ) -> std::result::Result<T, StoreError> {
         let closed = || StoreError::Unavailable("the store is closed".to_owned());
         let jobs = self.jobs.as_ref().ok_or_else(closed)?;
         jobs.send(job).await.map_err(|_| closed())?;
@@ -146,7 +171,7 @@ impl Writer {
     }
 }
 
-fn boxed<T: Send + 'static>(
+pub(crate) fn boxed<T: Send + 'static>(
     operation: impl FnOnce(&Connection) -> Result<Written<T>> + Send + 'static,
     answer: oneshot::Sender<std::result::Result<T, StoreError>>,
 ) -> Operation {
@@ -185,17 +210,20 @@ fn work(
     changes: &watch::Sender<u64>,
     slowest: &Slowest,
 ) {
-    let mut group = Vec::with_capacity(GROUP);
+    let mut group: Vec<Item> = Vec::with_capacity(GROUP);
     let mut stop = false;
     while !stop {
         let Some(first) = queue.blocking_recv() else { break };
-        let mut next = Some(first);
+        let (mut next, mut waiting) = (Some(first), 0);
         while let Some(job) = next {
-            match job {
-                Job::Run(operation) => group.push(operation),
-                Job::Stop => stop = true,
+            waiting += 1;
+            match (job, group.last_mut()) {
+                (Job::Run(operation), _) => group.push(Item::One(operation)),
+                (Job::Apply(changes), Some(Item::Many(many))) => many.push(changes),
+                (Job::Apply(changes), _) => group.push(Item::Many(vec![changes])),
+                (Job::Stop, _) => stop = true,
             }
-            next = (group.len() < GROUP && !stop).then(|| queue.try_recv().ok()).flatten();
+            next = (waiting < GROUP && !stop).then(|| queue.try_recv().ok()).flatten();
         }
         if commit_group(&connection, group.drain(..), slowest) {
             changes.send_modify(|n| *n += 1);
@@ -204,10 +232,13 @@ fn work(
     // Operations that came after the request to stop: none of them ran.
     queue.close();
     while let Ok(job) = queue.try_recv() {
-        if let Job::Run(operation) = job {
-            let refused = Commit::Undone { full: false, why: "the store is closed".into() };
-            (operation(Err(refused.clone())).answer)(refused);
-        }
+        let operation = match job {
+            Job::Run(operation) => operation,
+            Job::Apply(changes) => changes.alone(),
+            Job::Stop => continue,
+        };
+        let refused = Commit::Undone { full: false, why: "the store is closed".into() };
+        (operation(Err(refused.clone())).answer)(refused);
     }
     if let Err((_, error)) = connection.close() {
         tracing::warn!(%error, "the database was not closed cleanly; its log is kept");
@@ -218,26 +249,15 @@ fn work(
 /// one back) and answers all of them. Whether any that was committed made work.
 fn commit_group(
     connection: &Connection,
-    group: impl Iterator<Item = Operation>,
+    group: impl Iterator<Item = Item>,
     slowest: &Slowest,
 ) -> bool {
     let mut made_work = false;
     let mut open: Vec<Ran> = Vec::new();
-    for operation in group {
-        if connection.is_autocommit()
-            && let Err(error) = begin(connection)
-        {
-            let refused = Commit::undone(&error);
-            (operation(Err(refused.clone())).answer)(refused);
-            continue;
-        }
-        let ran = in_savepoint(connection, operation);
-        let full = ran.failed.unwrap_or_default();
-        open.push(ran);
-        // After some errors (no room, broken disk) SQLite rolls back everything.
-        if connection.is_autocommit() {
-            let why: Arc<str> = "rolled back because another operation of its group failed".into();
-            finish(&mut open, &Commit::Undone { full, why });
+    for item in group {
+        match item {
+            Item::One(operation) => run(connection, operation, &mut open),
+            Item::Many(callers) => run_many(connection, callers, &mut open),
         }
     }
     if connection.is_autocommit() {
@@ -262,6 +282,60 @@ fn commit_group(
     };
     finish(&mut open, &end);
     made_work
+}
+
+/// Runs one operation in the open transaction, or in a new one.
+fn run(connection: &Connection, operation: Operation, open: &mut Vec<Ran>) {
+    if connection.is_autocommit()
+        && let Err(error) = begin(connection)
+    {
+        let refused = Commit::undone(&error);
+        return (operation(Err(refused.clone())).answer)(refused);
+    }
+    let ran = in_savepoint(connection, operation);
+    let full = ran.failed.unwrap_or_default();
+    open.push(ran);
+    note_rollback(connection, full, open);
+}
+
+/// After some errors (no room, broken disk) SQLite rolls back everything.
+fn note_rollback(connection: &Connection, full: bool, open: &mut Vec<Ran>) {
+    if connection.is_autocommit() {
+        let why: Arc<str> = "rolled back because another operation of its group failed".into();
+        finish(open, &Commit::Undone { full, why });
+    }
+}
+
+/// Runs the changes of many callers as one, or, if that fails, each caller's alone.
+fn run_many(connection: &Connection, callers: Vec<Changes>, open: &mut Vec<Ran>) {
+    let begun = !connection.is_autocommit() || begin(connection).is_ok();
+    let sql = |text: &str| connection.prepare_cached(text)?.execute([]);
+    if callers.len() == 1 || !begun || sql("SAVEPOINT operation").is_err() {
+        return callers.into_iter().for_each(|caller| run(connection, caller.alone(), open));
+    }
+    match applies::together(connection, callers) {
+        Ok(ran) => {
+            // Without its end the savepoint would still be committed, but not be undone.
+            if sql("RELEASE operation").is_ok() {
+                open.push(ran);
+            } else {
+                let _ = connection.execute_batch("ROLLBACK");
+                open.push(ran);
+                note_rollback(connection, false, open);
+            }
+        }
+        Err((callers, fault)) => {
+            let full = matches!(StoreError::from(fault), StoreError::Full(_));
+            if !connection.is_autocommit() {
+                let undone = sql("ROLLBACK TO operation").and_then(|_| sql("RELEASE operation"));
+                if undone.is_err() {
+                    let _ = connection.execute_batch("ROLLBACK");
+                }
+            }
+            note_rollback(connection, full, open);
+            callers.into_iter().for_each(|caller| run(connection, caller.alone(), open));
+        }
+    }
 }
 
 fn begin(connection: &Connection) -> rusqlite::Result<()> {
