@@ -163,8 +163,10 @@ async fn play(calls: &Calls, http: &HttpClient, url: &str, metadata: &str) -> an
     Ok(())
 }
 
-/// Agents at once: as many as the client keeps connections.
-const AGENTS: usize = 32;
+/// Agents at once.
+const AGENTS: usize = 256;
+/// Agents that share a client: as many as it keeps connections.
+const AGENTS_PER_CLIENT: usize = 32;
 
 async fn batch(
     platform: &Platform,
@@ -172,10 +174,10 @@ async fn batch(
     jobs: mpsc::UnboundedReceiver<(String, Instant)>,
 ) -> anyhow::Result<(mpsc::UnboundedReceiver<(String, Instant)>, serde_json::Value)> {
     let jobs = Arc::new(tokio::sync::Mutex::new(jobs));
-    let http = HttpClient::default();
+    let clients: Vec<_> = (0..AGENTS / AGENTS_PER_CLIENT).map(|_| HttpClient::default()).collect();
     let agents: Vec<_> = (0..AGENTS)
-        .map(|_| {
-            let (jobs, http) = (Arc::clone(&jobs), http.clone());
+        .map(|agent| {
+            let (jobs, http) = (Arc::clone(&jobs), clients[agent / AGENTS_PER_CLIENT].clone());
             let (calls, url) = (Arc::clone(&platform.calls), platform.url.clone());
             tokio::spawn(async move {
                 loop {

@@ -54,7 +54,6 @@ CREATE TABLE batch_rejects (
 ALTER TABLE outbox ADD COLUMN lane TEXT NOT NULL DEFAULT 'livekit';
 DROP INDEX outbox_due;
 CREATE INDEX outbox_due ON outbox (lane, due_at, id);
-CREATE INDEX outbox_next ON outbox (due_at);
 
 -- beat_seq: number of the agent's last heartbeat; one that is no higher says nothing new.
 ALTER TABLE call_logs ADD COLUMN beat_seq INTEGER;

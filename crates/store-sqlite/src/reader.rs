@@ -1,6 +1,9 @@
-//! Readers: threads with a read-only connection each. Every read sees one snapshot.
+//! Readers: read-only connections. Every read sees one snapshot.
+//!
+//! Reads of a few rows run where they are asked for: they take microseconds, less than it
+//! takes to wake another thread. Longer ones have threads of their own.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use dialtone_store::StoreError;
@@ -13,6 +16,9 @@ use crate::convert::{Fault, Result};
 const QUEUE: usize = 1024;
 /// Enough that one long listing does not hold up the status reads behind it.
 pub(crate) const THREADS: usize = 4;
+/// Connections for short reads: one for each core that may ask at once, within reason. A
+/// caller who finds none free takes a thread's.
+pub(crate) const NEAR: usize = 4;
 
 type Read = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -24,11 +30,16 @@ enum Job {
 pub(crate) struct Readers {
     /// None once the store is being dropped.
     jobs: Option<mpsc::Sender<Job>>,
+    /// Those that nobody uses now; None once the store is stopped.
+    near: Mutex<Option<Vec<Connection>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Readers {
-    pub(crate) fn start(connections: Vec<Connection>) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        connections: Vec<Connection>,
+        near: Vec<Connection>,
+    ) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let queue = Arc::new(Mutex::new(queue));
         let mut threads = Vec::with_capacity(connections.len());
@@ -39,7 +50,27 @@ impl Readers {
                 .spawn(move || work(&connection, &queue))?;
             threads.push(thread);
         }
-        Ok(Self { jobs: Some(jobs), threads: Mutex::new(threads) })
+        let near = Mutex::new(Some(near));
+        Ok(Self { jobs: Some(jobs), near, threads: Mutex::new(threads) })
+    }
+
+    /// Runs `read`, which looks at a few rows, on one snapshot of the database, here and now.
+    pub(crate) async fn read_few<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> std::result::Result<T, StoreError> {
+        let Some(connection) = self.near().as_mut().and_then(Vec::pop) else {
+            return self.read(read).await;
+        };
+        let found = in_snapshot(&connection, read).map_err(StoreError::from);
+        if let Some(near) = self.near().as_mut() {
+            near.push(connection);
+        }
+        found
+    }
+
+    fn near(&self) -> MutexGuard<'_, Option<Vec<Connection>>> {
+        self.near.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `read` on one snapshot of the database.
@@ -59,6 +90,7 @@ impl Readers {
 
     /// Asks the threads to end once they have done what already waits.
     pub(crate) async fn stop(&self) {
+        self.near().take();
         for _ in 0..THREADS {
             if let Some(jobs) = &self.jobs {
                 let _ = jobs.send(Job::Stop).await;
@@ -68,6 +100,7 @@ impl Readers {
 
     /// As [`Self::stop`], where nobody can wait for a place in the queue.
     pub(crate) fn hang_up(&mut self) {
+        self.near().take();
         self.jobs = None;
     }
 

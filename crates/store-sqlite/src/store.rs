@@ -119,6 +119,14 @@ impl SqliteStore {
         self.readers.read(read).await
     }
 
+    /// As [`Self::read`], for a few rows.
+    pub(crate) async fn read_few<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> std::result::Result<T, StoreError> {
+        self.readers.read_few(read).await
+    }
+
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         operation: impl FnOnce(&Connection) -> Result<Written<T>> + Send + 'static,
@@ -135,11 +143,12 @@ fn read_only() -> StoreError {
 }
 
 fn start_readers(path: &Path, clock: Arc<dyn Clock>) -> std::result::Result<Readers, OpenError> {
-    let mut connections = Vec::with_capacity(reader::THREADS);
-    for clock in std::iter::repeat_n(clock, reader::THREADS) {
+    let mut connections = Vec::with_capacity(reader::THREADS + reader::NEAR);
+    for clock in std::iter::repeat_n(clock, reader::THREADS + reader::NEAR) {
         connections.push(open::reader(path, clock)?);
     }
-    Readers::start(connections)
+    let near = connections.split_off(reader::THREADS);
+    Readers::start(connections, near)
         .map_err(|source| OpenError::Directory { path: path.to_owned(), source })
 }
 
@@ -217,7 +226,7 @@ impl BatchStore for SqliteStore {
         key: &str,
     ) -> std::result::Result<Option<(BatchId, String)>, StoreError> {
         let (tenant, key) = (tenant.clone(), key.to_owned());
-        self.read(move |c| idempotency::find(c, &tenant, &key)).await
+        self.read_few(move |c| idempotency::find(c, &tenant, &key)).await
     }
 
     async fn apply(&self, changes: &[Change]) -> std::result::Result<Vec<Applied>, StoreError> {
@@ -263,7 +272,7 @@ impl BatchStore for SqliteStore {
         batch: &BatchId,
     ) -> std::result::Result<Option<BatchRow>, StoreError> {
         let (tenant, batch) = (tenant.clone(), batch.clone());
-        self.read(move |c| batches::one(c, &tenant, &batch)).await
+        self.read_few(move |c| batches::one(c, &tenant, &batch)).await
     }
 
     async fn batches(
@@ -280,7 +289,7 @@ impl BatchStore for SqliteStore {
         states: &[BatchState],
     ) -> std::result::Result<Vec<BatchRow>, StoreError> {
         let states = states.to_vec();
-        self.read(move |c| batches::in_states(c, &states)).await
+        self.read_few(move |c| batches::in_states(c, &states)).await
     }
 
     async fn call(
@@ -290,7 +299,7 @@ impl BatchStore for SqliteStore {
         attempt: u32,
     ) -> std::result::Result<Option<(EntryRow, CallRow)>, StoreError> {
         let (tenant, key) = (tenant.clone(), key.clone());
-        self.read(move |c| entries::call(c, &tenant, &key, attempt)).await
+        self.read_few(move |c| entries::call(c, &tenant, &key, attempt)).await
     }
 
     async fn entries(
@@ -309,7 +318,7 @@ impl BatchStore for SqliteStore {
         now: Timestamp,
         limit: u32,
     ) -> std::result::Result<Vec<(EntryRow, CallRow)>, StoreError> {
-        self.read(move |c| entries::due_deadlines(c, now, limit)).await
+        self.read_few(move |c| entries::due_deadlines(c, now, limit)).await
     }
 
     async fn next_due(
@@ -318,7 +327,7 @@ impl BatchStore for SqliteStore {
         claimable: &[BatchState],
     ) -> std::result::Result<Option<Timestamp>, StoreError> {
         let claimable = claimable.to_vec();
-        self.read(move |c| {
+        self.read_few(move |c| {
             let next = [
                 entries::next_deadline(c, now)?,
                 batches::next_waiting(c, now, &claimable)?,

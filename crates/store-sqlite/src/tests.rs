@@ -46,7 +46,7 @@ async fn hot_statements_use_their_indexes() {
     assert_eq!(deadlines[1], call);
     let next = "SEARCH batch_entries USING COVERING INDEX batch_entries_under_way (deadline>?)";
     assert_eq!(plan(&store, entries::NEXT_DEADLINE).await, [next]);
-    let next = "SEARCH outbox USING COVERING INDEX outbox_next (due_at>?)";
+    let next = "SEARCH outbox USING COVERING INDEX outbox_due (lane=? AND due_at>?)";
     assert_eq!(plan(&store, outbox::NEXT).await, [next]);
     let next = plan(&store, batches::NEXT_WAITING).await;
     let covering =

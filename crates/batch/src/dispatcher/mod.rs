@@ -3,6 +3,7 @@
 mod claim;
 mod close;
 mod expire;
+mod flow;
 mod memory;
 mod run;
 mod send;
@@ -18,6 +19,7 @@ use dialtone_livekit::LiveKit;
 use dialtone_store::{Store, StoreError};
 use tokio::sync::{Notify, Semaphore, watch};
 
+use self::flow::Flow;
 use self::memory::Memory;
 use crate::breaker::Breaker;
 use crate::{BatchMetrics, Rules};
@@ -65,6 +67,7 @@ pub struct Dispatcher {
     turn: AtomicUsize,
     trouble: watch::Sender<Trouble>,
     memory: Mutex<Memory>,
+    flow: Flow,
 }
 
 /// What keeps a dispatcher from working, in words; `None` where nothing does.
@@ -106,6 +109,7 @@ impl Dispatcher {
             turn: AtomicUsize::new(0),
             trouble: watch::Sender::default(),
             memory: Mutex::default(),
+            flow: Flow::default(),
         })
     }
 

@@ -71,11 +71,14 @@ impl Dispatcher {
     ) -> Result<bool, StoreError> {
         let expired = self.expire().await?;
         let closed = self.close().await?;
-        let free = u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX);
-        let Claims { leased, moved } = self.claim(free).await?;
+        let Claims { leased, moved } = match self.flow.room() {
+            0 => Claims::default(),
+            room => self.claim(room).await?,
+        };
         let claimed = leased.len();
+        self.flow.began(claimed);
         for leased in leased {
-            // There are no more than permits, but for a wave: the rest of it queues.
+            // What finds no permit free queues.
             let permit = Arc::clone(&self.permits).try_acquire_owned().ok();
             let this = Arc::clone(self);
             tasks.spawn(this.carry_out(leased, permit, shutdown.clone()));
@@ -103,7 +106,9 @@ impl Dispatcher {
         };
         let recorded = self.record(&spec, &entry, happening).await;
         drop(permit);
-        self.freed.notify_one();
+        if self.flow.ended() {
+            self.freed.notify_one();
+        }
         if let Err(error) = recorded {
             // The lease's deadline picks the entry up.
             tracing::warn!(%error, entry.id = %entry.key.entry_id(), "dispatch not recorded");

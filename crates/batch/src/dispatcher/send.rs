@@ -18,7 +18,9 @@ impl Dispatcher {
         if entry.deadline.is_some_and(|deadline| deadline <= self.clock.now()) {
             return Happening::LeaseReturned;
         }
-        let answer = self.livekit.dispatch(&self.new_dispatch(spec, entry)).await;
+        let (new, asked) = (self.new_dispatch(spec, entry), Instant::now());
+        let answer = self.livekit.dispatch(&new).await;
+        self.flow.took(asked.elapsed());
         self.metrics.dispatched(since.elapsed());
         match answer {
             Ok(dispatch_id) => {

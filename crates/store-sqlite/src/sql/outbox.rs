@@ -67,11 +67,17 @@ pub(crate) fn later(connection: &Connection, id: i64, at: Timestamp) -> Result<(
     Ok(())
 }
 
-/// When the next item falls due after `?1`.
-pub(crate) const NEXT: &str =
-    "SELECT min(due_at) FROM outbox INDEXED BY outbox_next WHERE due_at > ?1";
+/// When the next item of a lane falls due after `?1`.
+pub(crate) const NEXT: &str = "
+    SELECT min(due_at) FROM outbox INDEXED BY outbox_due WHERE lane = ?2 AND due_at > ?1";
 
 pub(crate) fn next(connection: &Connection, now: Timestamp) -> Result<Option<Timestamp>> {
     let mut statement = connection.prepare_cached(NEXT)?;
-    Ok(statement.query_row([now.as_micros()], |row| Columns::of(row).maybe_at())?)
+    let mut next = None;
+    for lane in Lane::ALL {
+        let values = params![now.as_micros(), lane.as_str()];
+        let due = statement.query_row(values, |row| Columns::of(row).maybe_at())?;
+        next = next.into_iter().chain(due).min();
+    }
+    Ok(next)
 }
