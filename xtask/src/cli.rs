@@ -14,7 +14,7 @@ use dialtone_harness::failure::Failure;
 use dialtone_harness::seed;
 use dialtone_harness::span::{self, Unit};
 
-use crate::tasks::{batch, dev, model, tidy, worker};
+use crate::tasks::{batch, dev, explain, model, tidy, worker};
 use crate::{console, menu};
 
 /// Developer harness of Dialtone.
@@ -54,6 +54,9 @@ pub enum Command {
     /// A batch of simulated calls through the whole pipeline, and everything that must then hold.
     #[command(name = "batch:test", alias = "batch-test", after_help = EXIT_CODES)]
     BatchTest(batch::Args),
+    /// Why an entry of a batch is not moving: what holds it and what would move it.
+    #[command(name = "batch:explain", alias = "batch-explain", after_help = EXIT_CODES)]
+    BatchExplain(explain::Args),
     /// Commands about batches.
     #[command(name = "batch", hide = true, disable_help_subcommand = true)]
     Batch {
@@ -102,6 +105,9 @@ pub enum BatchVerb {
     /// Same as `batch:test`.
     #[command(after_help = EXIT_CODES)]
     Test(batch::Args),
+    /// Same as `batch:explain`.
+    #[command(after_help = EXIT_CODES)]
+    Explain(explain::Args),
 }
 
 /// How a command says what came of it.
@@ -240,6 +246,9 @@ pub fn parse(args: &[OsString]) -> Result<Option<Command>, Refusal> {
         }
         Ok(Cli { command: Some(Command::Batch { verb: Some(BatchVerb::Test(args)) }) }) => {
             Ok(Some(Command::BatchTest(args)))
+        }
+        Ok(Cli { command: Some(Command::Batch { verb: Some(BatchVerb::Explain(args)) }) }) => {
+            Ok(Some(Command::BatchExplain(args)))
         }
         Ok(Cli { command: Some(Command::Worker { verb: Some(WorkerVerb::Test(args)) }) }) => {
             Ok(Some(Command::WorkerTest(args)))

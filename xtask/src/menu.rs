@@ -23,6 +23,11 @@ pub const ENTRIES: &[Entry] = &[
         about: "149 simulated calls through the real pipeline",
     },
     Entry {
+        group: "look closer",
+        name: "batch:explain",
+        about: "why an entry of a batch is not moving",
+    },
+    Entry {
         group: "endurance",
         name: "worker:soak",
         about: "1,000 clients that leave an LLM worker, and nothing that stays",

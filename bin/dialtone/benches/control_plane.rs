@@ -18,10 +18,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use dialtone_api::{Access, Api, Uploads, routes};
+use dialtone_api::{Access, Api, Streams, Uploads, routes};
 use dialtone_auth::{Capabilities, NumberKeys, Secret};
 use dialtone_batch::{
-    BatchMetrics, Calls, Control, Dispatcher, DispatcherOptions, Intake, OutboxSender,
+    BatchMetrics, Calls, Control, Dispatcher, DispatcherOptions, Intake, OutboxSender, Reporter,
     SuppressionList,
 };
 use dialtone_clock::{Clock, ScaledClock, Timeline};
@@ -91,6 +91,9 @@ impl Platform {
             ),
             uploads: Uploads::in_dir(dir.join("uploads")),
             capabilities: Capabilities::new(&secret),
+            streams: Streams::new(CancellationToken::new()),
+            clock: Arc::clone(&clock),
+            trouble: None,
         };
         let any = ListenArgs {
             bind: std::net::Ipv4Addr::LOCALHOST.into(),
@@ -115,6 +118,8 @@ impl Platform {
         tokio::spawn(dispatcher.run(shutdown.clone()));
         let outbox = OutboxSender::new(Arc::clone(&port), livekit, Arc::clone(&clock));
         tokio::spawn(outbox.run(shutdown.clone()));
+        let reporter = Reporter::new(Arc::clone(&port), Arc::clone(&clock));
+        tokio::spawn(reporter.run(shutdown.clone()));
         Ok(Self { store, intake: new_intake(), calls: Arc::new(new_calls()), url, shutdown })
     }
 

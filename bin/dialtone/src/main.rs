@@ -2,10 +2,12 @@
 
 mod access;
 mod config;
+mod explain;
 mod keys_file;
 mod seed;
 mod serve;
 mod verify;
+mod webhook;
 
 use std::io::Write as _;
 
@@ -25,6 +27,10 @@ enum Command {
     Serve(serve::Args),
     /// Recount every invariant of a batch from its rows.
     Verify(verify::Args),
+    /// Say why an entry is not moving.
+    Explain(explain::Args),
+    /// The endpoints that are told of a tenant's batches.
+    Webhook(webhook::Args),
     /// Make sure that tenant `demo`, its user 1 and its voice `demo` exist.
     DemoSeed(seed::Args),
     /// Tenants of the platform.
@@ -49,6 +55,8 @@ async fn main() -> anyhow::Result<std::process::ExitCode> {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(args).await,
         Command::Verify(args) => verify::run(args).await,
+        Command::Explain(args) => explain::run(args).await,
+        Command::Webhook(args) => webhook::run(args).await,
         Command::DemoSeed(args) => seed::run(args).await,
         Command::Tenant(command) => access::tenant(command).await,
         Command::Key(command) => access::key(command).await,

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use anyhow::Context as _;
-use dialtone_api::{Access, Api, Uploads, guarded};
-use dialtone_auth::{Capabilities, NumberKeys, Secret, env};
+use dialtone_api::{Access, Api, Streams, Uploads, guarded};
+use dialtone_auth::{Capabilities, NumberKeys, Secret, WebhookKeys, env};
 use dialtone_batch::{
     BatchMetrics, Calls, Control, Dispatcher, DispatcherOptions, Housekeeping, Intake,
-    OutboxSender, SuppressionList, Trouble,
+    OutboxSender, Reporter, SuppressionList, Trouble, WebhookMetrics, WebhookSender,
 };
 use dialtone_clock::Clock;
 use dialtone_livekit::{LiveKit, RealLiveKit};
@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::{config, keys_file};
+use crate::{config, keys_file, webhook};
 
 /// Name of the API's listener in `--listen-fd`.
 const LISTENER: &str = "api";
@@ -117,14 +117,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let metrics = parts.metrics();
     let tasks = TaskTracker::new();
+    let mut trouble = None;
     if args.roles.contains(&Role::Dispatcher) {
         let api_url = args.public_url.clone().unwrap_or_else(|| url.clone());
-        parts.start_dispatcher(api_url, metrics.clone(), &tasks, &shutdown).await?;
+        let started = parts.start_dispatcher(api_url, metrics.clone(), &tasks, &shutdown).await?;
+        trouble = Some(started);
     }
     // Figures of all tenants together are for whoever has a key.
     let mut router = guarded(health.routes(), "/metrics", Arc::clone(&access));
     if args.roles.contains(&Role::Api) {
-        router = router.merge(dialtone_api::routes(parts.api(metrics, access)));
+        router = router.merge(dialtone_api::routes(parts.api(metrics, access, trouble, &shutdown)));
     }
     let router = health.observe(router);
     tracing::info!(url, livekit = args.livekit_url, data = %args.data_dir.display(), "serving");
@@ -187,7 +189,13 @@ impl Parts {
         BatchMetrics::register(&mut self.health.registry())
     }
 
-    fn api(&self, metrics: BatchMetrics, access: Arc<Access>) -> Api {
+    fn api(
+        &self,
+        metrics: BatchMetrics,
+        access: Arc<Access>,
+        trouble: Option<watch::Receiver<Trouble>>,
+        shutdown: &CancellationToken,
+    ) -> Api {
         let (store, clock) = (&self.store, &self.clock);
         Api {
             intake: Intake::new(
@@ -207,6 +215,9 @@ impl Parts {
             store: Arc::clone(store),
             access,
             capabilities: Capabilities::new(&self.secret),
+            streams: Streams::new(shutdown.clone()),
+            clock: Arc::clone(clock),
+            trouble,
         }
     }
 
@@ -216,7 +227,7 @@ impl Parts {
         metrics: BatchMetrics,
         tasks: &TaskTracker,
         shutdown: &CancellationToken,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<watch::Receiver<Trouble>> {
         let (store, livekit, clock) = (&self.store, &self.livekit, &self.clock);
         let capabilities = Capabilities::new(&self.secret);
         let dispatcher = Dispatcher::new(
@@ -229,13 +240,24 @@ impl Parts {
         .await?;
         // The data directory is locked: no other server can be loading a batch.
         dispatcher.discard_unfinished_loads().await?;
-        tokio::spawn(follow_trouble(dispatcher.trouble(), self.health.clone()));
+        let trouble = dispatcher.trouble();
+        tokio::spawn(follow_trouble(trouble.clone(), self.health.clone()));
         self.spawn_vital(tasks, shutdown, "dispatcher", dispatcher.run(shutdown.clone()));
         let outbox = OutboxSender::new(Arc::clone(store), Arc::clone(livekit), Arc::clone(clock));
         let housekeeping = Housekeeping::new(Arc::clone(store), Arc::clone(clock));
         self.spawn_vital(tasks, shutdown, "housekeeping", housekeeping.run(shutdown.clone()));
         self.spawn_vital(tasks, shutdown, "outbox", outbox.run(shutdown.clone()));
-        Ok(())
+        let reporter = Reporter::new(Arc::clone(store), Arc::clone(clock));
+        self.spawn_vital(tasks, shutdown, "reporter", reporter.run(shutdown.clone()));
+        let webhooks = WebhookSender::new(
+            Arc::clone(store),
+            Arc::clone(clock),
+            Arc::new(webhook::Client::new()?),
+            WebhookKeys::new(&self.secret),
+            WebhookMetrics::register(&mut self.health.registry()),
+        );
+        self.spawn_vital(tasks, shutdown, "webhooks", webhooks.run(shutdown.clone()));
+        Ok(trouble)
     }
 
     /// Spawns a loop without which the server must not go on: if it ends before the

@@ -1,16 +1,16 @@
-//! Batches: trigger, list, status, report.
+//! Batches: trigger, list, status.
 
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
+use axum::http::header::{ETAG, IF_NONE_MATCH, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use dialtone_batch::{Triggered, batch_status};
 use dialtone_contract::wire::{BatchStatus, TestBatchRequest, TriggerResponse};
 use dialtone_contract::{BatchId, BatchState, ErrorCode, FieldError, Problem, TenantId, limits};
 use dialtone_serve::problem::{Json, Query};
-use dialtone_store::{BatchRow, Idempotency};
+use dialtone_store::{BatchFilter, BatchRow, Idempotency};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout_at};
@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use crate::error::Failure;
 use crate::tenant::Tenant;
-use crate::{Api, Shared, wait};
+use crate::{Api, Shared, page, wait};
 
 const KEY: &str = "idempotency-key";
 const REPLAYED: &str = "idempotent-replayed";
@@ -107,18 +107,56 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Fai
 /// A tenant's batches.
 #[derive(Serialize, ToSchema)]
 pub struct BatchPage {
-    /// The newest ones, newest first.
+    /// The batches, newest first.
     items: Vec<BatchStatus>,
+    /// Pass as `cursor` for the next page; null on the last one.
+    next_cursor: Option<String>,
 }
 
-/// The newest batches, newest first.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    /// Only batches in this state.
+    state: Option<BatchState>,
+    /// Batches on the page, 100 if not given.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// The tenant's batches, newest first.
 #[utoipa::path(
     get, path = "/batch", operation_id = "batches", tag = "batches",
-    responses((status = 200, description = "One page.", body = BatchPage))
+    params(ListQuery),
+    responses((status = 200, description = "One page.", body = BatchPage,
+        headers(("Link" = String, description = "The next page, as `rel=\"next\"`."))))
 )]
-pub async fn list(State(api): Shared, Tenant(tenant): Tenant) -> Result<Json<BatchPage>, Failure> {
-    let batches = api.store.batches(&tenant, limits::PAGE_MAX).await?;
-    Ok(Json(BatchPage { items: batches.iter().map(batch_status).collect() }))
+pub async fn list(
+    State(api): Shared,
+    Tenant(tenant): Tenant,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, Failure> {
+    let limit = page::limit(query.limit)?;
+    // The cursor is the last batch of the page before.
+    let before = query.cursor.map(|cursor| {
+        let token = cursor.strip_prefix("bat_").unwrap_or_default();
+        let plain = !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric());
+        plain.then(|| BatchId::new(&*cursor)).ok_or_else(page::bad_cursor)
+    });
+    let filter = BatchFilter { state: query.state, before: before.transpose()? };
+    // One more than fits says whether there is a next page.
+    let mut rows = api.store.batches(&tenant, &filter, limit + 1).await?;
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next_cursor = rows.last().filter(|_| more).map(|row| row.id.to_string());
+    let next = next_cursor.as_ref().map(|cursor| {
+        let state = query.state.map(|state| format!("&state={state}")).unwrap_or_default();
+        format!("/batch?limit={limit}{state}&cursor={cursor}")
+    });
+    let items = rows.iter().map(batch_status).collect();
+    page::respond(&BatchPage { items, next_cursor }, next)
 }
 
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -199,24 +237,4 @@ async fn later_status(
         // Running out of time is no error: the loop answers with what there is.
         let _ = timeout_at(until, changes.changed()).await;
     }
-}
-
-/// The report of an ended batch.
-#[utoipa::path(
-    get, path = "/batch/{batch_id}/report", operation_id = "batch_report", tag = "batches",
-    params(("batch_id" = String, Path, description = "The batch.")),
-    responses((status = 200, description = "The report.", body = Object)),
-    extensions(("x-problems" = json!(["report_not_ready"])))
-)]
-pub async fn report(
-    State(api): Shared,
-    Tenant(tenant): Tenant,
-    Path(batch_id): Path<String>,
-) -> Result<Response, Failure> {
-    let batch_id = BatchId::new(batch_id);
-    let row = api.store.batch(&tenant, &batch_id).await?.ok_or(ErrorCode::NotFound)?;
-    let report = api.store.reports(&tenant, &batch_id).await?.into_iter().next();
-    let report = report.filter(|_| row.state.is_terminal()).ok_or(ErrorCode::ReportNotReady)?;
-    let json = HeaderValue::from_static("application/json");
-    Ok(([(CONTENT_TYPE, json)], report).into_response())
 }

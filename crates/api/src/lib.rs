@@ -7,8 +7,12 @@ mod call;
 mod control;
 mod entry;
 mod error;
+mod events;
 mod openapi;
+mod page;
 mod reject;
+mod report;
+mod streams;
 mod suppression;
 mod tenant;
 mod upload;
@@ -18,15 +22,18 @@ use std::sync::Arc;
 
 use axum::{Extension, Router};
 use dialtone_auth::Capabilities;
-use dialtone_batch::{Calls, Control, Intake, SuppressionList};
+use dialtone_batch::{Calls, Control, Intake, SuppressionList, Trouble};
+use dialtone_clock::Clock;
 use dialtone_contract::limits;
 use dialtone_serve::problem::body_limit;
 use dialtone_store::Store;
+use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use access::{Access, guarded};
 pub use openapi::document;
+pub use streams::Streams;
 
 /// What the handlers work with.
 pub struct Api {
@@ -46,6 +53,12 @@ pub struct Api {
     pub uploads: Uploads,
     /// Checks what agents show.
     pub capabilities: Capabilities,
+    /// The event streams that are open.
+    pub streams: Streams,
+    /// Product time.
+    pub clock: Arc<dyn Clock>,
+    /// What keeps the dispatcher from working, where this process has one.
+    pub trouble: Option<watch::Receiver<Trouble>>,
 }
 
 pub use upload::Uploads;
@@ -81,7 +94,11 @@ fn router() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(control::retry))
         .routes(routes!(control::cancel_entry))
         .routes(routes!(entry::list))
-        .routes(routes!(batch::report))
+        .routes(routes!(entry::detail))
+        .routes(routes!(events::stream))
+        .routes(routes!(report::json))
+        .routes(routes!(report::json_file))
+        .routes(routes!(report::csv))
         .routes(routes!(reject::list))
         .routes(routes!(suppression::list, suppression::add))
         .routes(routes!(suppression::remove))

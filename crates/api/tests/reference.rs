@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::header::ALLOW;
 use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
-use dialtone_api::{Access, Api, Uploads, document, routes};
+use dialtone_api::{Access, Api, Streams, Uploads, document, routes};
 use dialtone_auth::{Capabilities, NumberKeys, Secret};
 use dialtone_batch::{BatchMetrics, Calls, Control, Intake, SuppressionList};
 use dialtone_clock::{Clock, ScaledClock, Timeline};
@@ -18,6 +18,7 @@ use dialtone_store::memory_access::MemoryAccess;
 use http_body_util::BodyExt as _;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 /// Paths that every server process has, whatever it serves.
@@ -55,10 +56,13 @@ async fn router() -> axum::Router {
             NumberKeys::new(&secret),
         ),
         uploads: Uploads::in_dir(std::env::temp_dir().join("dialtone-reference-test")),
-        calls: Calls::new(Arc::clone(&store), clock, metrics),
+        calls: Calls::new(Arc::clone(&store), Arc::clone(&clock), metrics),
         store,
         access: Arc::new(access.expect("read")),
         capabilities: Capabilities::new(&secret),
+        streams: Streams::new(CancellationToken::new()),
+        clock,
+        trouble: None,
     })
 }
 

@@ -9,6 +9,7 @@ pub mod livekit;
 mod number;
 mod phone;
 mod secret;
+mod webhook;
 
 pub use api_key::KeyHash;
 pub use capability::{Capabilities, CapabilityError};
@@ -16,3 +17,4 @@ pub use jwt::{JwtError, LEEWAY_S, sign, unix_now, verify};
 pub use number::{NumberKey, NumberKeyError, NumberKeys};
 pub use phone::{Phone, PhoneError};
 pub use secret::Secret;
+pub use webhook::{WebhookKeys, sign_webhook, verify_webhook};

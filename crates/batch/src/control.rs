@@ -180,6 +180,7 @@ impl Control {
                 reason,
                 limits,
                 cancel,
+                outbox: Vec::new(),
                 at: self.clock.now(),
             });
             let applied = self.store.apply(&[change]).await?;
@@ -212,7 +213,7 @@ impl Control {
                 (state, Some(call)) if state.is_in_flight() => {
                     self.rules.decide(&batch.spec, &entry, call, Happening::HungUp, now)
                 }
-                _ => self.rules.while_waiting(&entry, WhileWaiting::Cancelled, now),
+                _ => self.rules.while_waiting(&batch.spec, &entry, WhileWaiting::Cancelled, now),
             };
             // The rows were read one after the other: what does not fit is read again.
             let Ok(change) = decided else { continue };

@@ -202,6 +202,7 @@ impl Intake {
             durations: request.durations,
             options: options::in_force(request.options.clone(), BatchMode::Test),
             retry_of: None,
+            webhooks: self.store.webhooks(tenant).await?,
         })
     }
 

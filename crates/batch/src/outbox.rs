@@ -81,6 +81,8 @@ impl OutboxSender {
             OutboxItem::DeleteDispatch { room, dispatch_id } => {
                 (room, self.livekit.delete_dispatch(room, dispatch_id).await)
             }
+            // Never in this lane; whoever sends that one has it.
+            OutboxItem::Webhook { .. } => return false,
         };
         match sent {
             Ok(()) => true,

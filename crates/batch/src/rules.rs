@@ -11,6 +11,7 @@ use dialtone_store::{
 
 use crate::policy::retry::{self, Ended};
 use crate::policy::schedule;
+use crate::webhook;
 
 /// Something that happened to an entry, with what is known of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -150,6 +151,9 @@ impl Rules {
             change.not_before = Some(now);
             change.call.remove = true;
         }
+        if change.to.is_terminal() {
+            change.outbox.extend(webhook::of_entry(spec, entry, now));
+        }
         self.set_deadline(&mut change, event, call);
         Self::patch_call(&mut change.call, event, happening, now);
         Ok(change)
@@ -161,6 +165,7 @@ impl Rules {
     /// If the transition table has no such line for the entry's state.
     pub fn while_waiting(
         &self,
+        spec: &BatchSpec,
         entry: &EntryRow,
         what: WhileWaiting,
         now: Timestamp,
@@ -178,6 +183,7 @@ impl Rules {
         change.outcome = outcome;
         if let Target::State(to) = rule.to {
             change.to = to;
+            change.outbox = webhook::of_entry(spec, entry, now);
         }
         change.not_before = match what {
             WhileWaiting::Deferred(until) => Some(until),

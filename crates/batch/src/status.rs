@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use dialtone_contract::wire::{AttemptView, BatchStatus, EntryView};
-use dialtone_contract::{BatchState, EntryState};
-use dialtone_store::{BatchMode, BatchRow, CallRow, EntryRow};
+use dialtone_contract::wire::{AttemptView, BatchStatus, EntryView, EventView};
+use dialtone_contract::{BatchId, BatchState, EntryKey, EntryState};
+use dialtone_store::{BatchMode, BatchRow, CallRow, EntryRow, EventRow};
 
 /// The status of a batch; every figure is the one at its `event_seq`.
 pub fn batch_status(row: &BatchRow) -> BatchStatus {
@@ -44,7 +44,7 @@ pub fn batch_status(row: &BatchRow) -> BatchStatus {
         created_at: row.created_at,
         started_at: row.started_at,
         finished_at: row.finished_at,
-        report_url: (row.state == BatchState::Completed)
+        report_url: matches!(row.state, BatchState::Completed | BatchState::Cancelled)
             .then(|| format!("/batch/{}/report", row.id)),
     }
 }
@@ -59,6 +59,22 @@ pub fn entry_view(entry: &EntryRow, calls: &[CallRow], reveal: bool) -> EntryVie
         outcome: entry.outcome,
         planned_outcome: entry.planned,
         attempts: calls.iter().map(|call| attempt_view(entry, call)).collect(),
+    }
+}
+
+/// An event of `batch`.
+pub fn event_view(batch: &BatchId, event: &EventRow) -> EventView {
+    let key = |seq| EntryKey { batch: batch.clone(), seq };
+    EventView {
+        event_seq: event.event_seq,
+        kind: event.kind.clone(),
+        entry_id: event.seq.map(|seq| key(seq).entry_id()),
+        attempt: event.attempt,
+        from: event.from.clone(),
+        to: event.to.clone(),
+        outcome: event.outcome,
+        reason: event.reason.clone(),
+        at: event.at,
     }
 }
 

@@ -29,6 +29,7 @@ fn spec(max_retries: u32, redial_after_contact: bool) -> BatchSpec {
         durations: Durations::default(),
         options: BatchOptions { max_retries, redial_after_contact, ..BatchOptions::default() },
         retry_of: None,
+        webhooks: Vec::new(),
     }
 }
 

@@ -70,6 +70,26 @@ pub const DISPATCHES_AT_ONCE: usize = 16;
 pub const SELECT_MAX: u32 = 500;
 /// Entries on one page of a listing.
 pub const PAGE_MAX: u32 = 1_000;
+/// Events of one entry are looked for among so many of its batch's at once: a few
+/// milliseconds of reading. An index would slow down every event that is written.
+pub const EVENTS_SCAN_MAX: u64 = 50_000;
+/// Such stretches of a stream that are searched for an entry's last event, before it is
+/// left unsaid.
+pub const EVENTS_SCANS_MAX: usize = 20;
+/// Event streams open at once in one process: an eighth of its connections, so that
+/// watchers never keep agents out.
+pub const STREAMS_MAX: usize = 128;
+/// Events that a stream reads at once: about as much as a connection takes at once.
+pub const STREAM_PAGE: u32 = 256;
+/// Wire: a stream looks no sooner again, so that many commits make one look.
+pub const STREAM_PAUSE: Duration = Duration::from_millis(100);
+/// Wire: a quiet stream says so often that it lives.
+pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(15);
+/// Examples of one kind in a report, which stays small however large its batch.
+pub const REPORT_EXAMPLES: usize = 100;
+/// Entries that one request for those in some state looks at: some tens of milliseconds
+/// of reading. A page may then have fewer than asked for, and still a cursor.
+pub const ENTRIES_SCAN_MAX: u32 = 50_000;
 /// Body of a callback.
 pub const CALLBACK_BODY_MAX: usize = 64 * 1024;
 /// Body of any other request but a batch upload.
@@ -143,5 +163,29 @@ pub const BREAKER_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Times that an outbox item is sent before it is given up; rooms close by themselves
 /// long before.
 pub const OUTBOX_TRIES_MAX: u32 = 100;
+/// Webhook messages under way at once in one process.
+pub const WEBHOOKS_AT_ONCE: usize = 32;
+/// Webhook messages under way at once to one endpoint: one that hangs leaves most places
+/// to the others.
+pub const WEBHOOK_AT_ONCE: usize = 4;
+/// Messages that an endpoint does not take in a row before it is left alone for a while:
+/// as many as are under way to it at once.
+pub const WEBHOOK_FAILURES: u32 = 4;
+/// Wire: how long an endpoint that fails is left alone first; doubles.
+pub const WEBHOOK_REST: Duration = Duration::from_secs(1);
+/// Wire: how long an endpoint that fails is left alone at most.
+pub const WEBHOOK_REST_MAX: Duration = Duration::from_secs(60);
+/// Wire: an endpoint answers within.
+pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Answer of an endpoint that is read, in bytes; it is not kept.
+pub const WEBHOOK_ANSWER_MAX: usize = 64 * 1024;
+/// Wire: wait before a message is sent to a webhook again; doubles.
+pub const WEBHOOK_BACKOFF: Duration = Duration::from_secs(1);
+/// Wire: the longest such wait.
+pub const WEBHOOK_BACKOFF_MAX: Duration = Duration::from_secs(10 * 60);
+/// Wire: a message that no endpoint has taken for so long is given up.
+pub const WEBHOOK_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Webhooks of one tenant: each is told of every entry of every batch.
+pub const WEBHOOKS_MAX: usize = 10;
 /// Wire: a process whose loop lags this much makes a run invalid.
 pub const LOOP_LAG_MAX: Duration = Duration::from_millis(250);

@@ -1,7 +1,7 @@
 use dialtone_batch::verify;
 use dialtone_clock::seed_from;
 use dialtone_contract::{BatchId, BatchState, EntryEvent, EntryState, PlannedOutcome};
-use dialtone_store::{BatchStore as _, CallRow, EntryRow};
+use dialtone_store::{BatchFilter, BatchStore as _, CallRow, EntryRow};
 
 use crate::Outcome;
 use crate::run::Run;
@@ -129,7 +129,8 @@ impl Run {
     /// One trigger, however often it was sent, makes one batch; what a dying server left
     /// half loaded never runs.
     fn leftovers(&mut self) {
-        let batches = ready(self.memory.batches(&self.tenant, u32::MAX)).unwrap_or_default();
+        let batches = ready(self.memory.batches(&self.tenant, &BatchFilter::default(), u32::MAX))
+            .unwrap_or_default();
         for row in batches {
             let runs = !matches!(row.state, BatchState::Loading | BatchState::Failed);
             let is_it = Some(&row.id) == self.batch.as_ref();

@@ -4,7 +4,7 @@ use std::time::Duration;
 use dialtone_auth::{Capabilities, NumberKeys, Secret};
 use dialtone_batch::{
     BatchMetrics, CallError, Calls, Claims, Control, Dispatcher, DispatcherOptions, Happening,
-    Intake, OutboxSender,
+    Intake, OutboxSender, Reporter,
 };
 use dialtone_clock::Clock;
 use dialtone_contract::wire::{CallStatusRequest, EntryCompletedRequest, HeartbeatRequest};
@@ -115,12 +115,13 @@ impl Server {
         }
         self.serving.send_replace(true);
         let clock = Arc::new(self.world.clock.clone());
-        let outbox = OutboxSender::new(self.store.clone(), livekit, clock);
+        let outbox = OutboxSender::new(self.store.clone(), livekit, clock.clone());
         let (owner, this) = (self.owner, Arc::clone(&self));
         self.world.spawn(owner, async move { this.send_outbox(outbox).await });
         let dispatching = Dispatching {
             server: Arc::clone(&self),
             dispatcher,
+            reporter: Reporter::new(self.store.clone(), clock.clone()),
             permits: Arc::new(Semaphore::new(limits::DISPATCHES_AT_ONCE)),
             freed: Notify::new(),
         };
@@ -208,6 +209,7 @@ async fn changed(changes: &mut watch::Receiver<u64>) {
 struct Dispatching {
     server: Arc<Server>,
     dispatcher: Dispatcher,
+    reporter: Reporter,
     permits: Arc<Semaphore>,
     freed: Notify,
 }
@@ -239,6 +241,7 @@ impl Dispatching {
 
     async fn tick(self: &Arc<Self>) -> Result<bool, StoreError> {
         let mut done = self.dispatcher.expire().await? + self.dispatcher.close().await?;
+        done += self.reporter.tick().await?;
         let free = u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX);
         let Claims { leased, moved } = self.dispatcher.claim(free).await?;
         done += moved;

@@ -7,9 +7,9 @@ use dialtone_clock::Timestamp;
 use dialtone_contract::{BatchId, BatchState, EntryKey, FieldError, TenantId};
 use dialtone_store::memory::MemoryStore;
 use dialtone_store::{
-    Accepted, Applied, BatchRow, BatchStore, CallRow, Change, ClaimDue, Claimed, Directory,
-    EntryRow, EventRow, Idempotency, IntakeStore, Lane, NewBatch, NewEntry, Outbox, OutboxRow,
-    StoreError, SuppressionRow, Suppressions,
+    Accepted, Applied, BatchFilter, BatchRow, BatchStore, CallRow, Change, ClaimDue, Claimed,
+    Directory, EntryFilter, EntryRow, EventRow, Idempotency, IntakeStore, Lane, NewBatch, NewEntry,
+    Outbox, OutboxRow, StoreError, SuppressionRow, Suppressions, Webhook, Webhooks,
 };
 use tokio::sync::watch;
 
@@ -156,8 +156,13 @@ impl BatchStore for SimStore {
         self.read(|| ready(self.inner.batch(tenant, batch))).await
     }
 
-    async fn batches(&self, tenant: &TenantId, limit: u32) -> Result<Vec<BatchRow>> {
-        self.read(|| ready(self.inner.batches(tenant, limit))).await
+    async fn batches(
+        &self,
+        tenant: &TenantId,
+        filter: &BatchFilter,
+        limit: u32,
+    ) -> Result<Vec<BatchRow>> {
+        self.read(|| ready(self.inner.batches(tenant, filter, limit))).await
     }
 
     async fn batches_in(&self, states: &[BatchState]) -> Result<Vec<BatchRow>> {
@@ -187,6 +192,19 @@ impl BatchStore for SimStore {
         self.read(|| ready(self.inner.entries(tenant, batch, after, limit))).await
     }
 
+    async fn find_entries(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        filter: EntryFilter,
+        after: u32,
+        until: u32,
+        limit: u32,
+    ) -> Result<Vec<(EntryRow, Vec<CallRow>)>> {
+        let inner = self.inner.find_entries(tenant, batch, filter, after, until, limit);
+        self.read(|| ready(inner)).await
+    }
+
     async fn due_deadlines(&self, now: Timestamp, limit: u32) -> Result<Vec<(EntryRow, CallRow)>> {
         self.read(|| ready(self.inner.due_deadlines(now, limit))).await
     }
@@ -207,6 +225,16 @@ impl BatchStore for SimStore {
         limit: u32,
     ) -> Result<Vec<EventRow>> {
         self.read(|| ready(self.inner.events(tenant, batch, after, limit))).await
+    }
+
+    async fn entry_events(
+        &self,
+        tenant: &TenantId,
+        key: &EntryKey,
+        after: u64,
+        until: u64,
+    ) -> Result<Vec<EventRow>> {
+        self.read(|| ready(self.inner.entry_events(tenant, key, after, until))).await
     }
 
     async fn put_report(
@@ -338,5 +366,20 @@ impl IntakeStore for SimStore {
 
     async fn forget_keys(&self, before: Timestamp) -> Result<u64> {
         self.write(|| ready(self.inner.forget_keys(before))).await
+    }
+}
+
+#[async_trait]
+impl Webhooks for SimStore {
+    async fn add_webhook(&self, tenant: &TenantId, webhook: &Webhook) -> Result<bool> {
+        self.write(|| ready(self.inner.add_webhook(tenant, webhook))).await
+    }
+
+    async fn webhooks(&self, tenant: &TenantId) -> Result<Vec<Webhook>> {
+        self.read(|| ready(self.inner.webhooks(tenant))).await
+    }
+
+    async fn remove_webhook(&self, tenant: &TenantId, id: &str) -> Result<bool> {
+        self.write(|| ready(self.inner.remove_webhook(tenant, id))).await
     }
 }

@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_init.sql"),
     include_str!("../migrations/0002_pipeline.sql"),
     include_str!("../migrations/0003_access.sql"),
+    include_str!("../migrations/0004_eyes.sql"),
 ];
 
 /// The schema that this program writes.

@@ -1,16 +1,16 @@
-//! The smaller ports of the store: outbox, directory, suppressions.
+//! The smaller ports of the store: outbox, directory, suppressions, webhooks.
 
 use async_trait::async_trait;
 use dialtone_auth::NumberKey;
 use dialtone_clock::Timestamp;
 use dialtone_contract::TenantId;
 use dialtone_store::{
-    Directory, Lane, Outbox, OutboxRow, StoreError, SuppressionRow, Suppressions,
+    Directory, Lane, Outbox, OutboxRow, StoreError, SuppressionRow, Suppressions, Webhook, Webhooks,
 };
 use rusqlite::Connection;
 
 use crate::SqliteStore;
-use crate::sql::{directory, outbox, suppressions};
+use crate::sql::{directory, outbox, suppressions, webhooks};
 use crate::writer::Written;
 
 #[async_trait]
@@ -108,5 +108,23 @@ impl Suppressions for SqliteStore {
     ) -> Result<bool, StoreError> {
         let tenant = tenant.clone();
         self.read_few(move |c| suppressions::contains(c, &tenant, number)).await
+    }
+}
+
+#[async_trait]
+impl Webhooks for SqliteStore {
+    async fn add_webhook(&self, tenant: &TenantId, webhook: &Webhook) -> Result<bool, StoreError> {
+        let (tenant, webhook) = (tenant.clone(), webhook.clone());
+        self.write(move |c| webhooks::add(c, &tenant, &webhook).map(Written::quietly)).await
+    }
+
+    async fn webhooks(&self, tenant: &TenantId) -> Result<Vec<Webhook>, StoreError> {
+        let tenant = tenant.clone();
+        self.read(move |c| webhooks::of(c, &tenant)).await
+    }
+
+    async fn remove_webhook(&self, tenant: &TenantId, id: &str) -> Result<bool, StoreError> {
+        let (tenant, id) = (tenant.clone(), id.to_owned());
+        self.write(move |c| webhooks::remove(c, &tenant, &id).map(Written::quietly)).await
     }
 }

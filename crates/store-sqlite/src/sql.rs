@@ -17,3 +17,4 @@ pub(crate) mod outbox;
 pub(crate) mod rejects;
 pub(crate) mod reports;
 pub(crate) mod suppressions;
+pub(crate) mod webhooks;

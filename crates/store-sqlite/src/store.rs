@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use dialtone_clock::{Clock, ScaledClock, Timeline, Timestamp};
 use dialtone_contract::{BatchId, BatchState, EntryKey, TenantId};
 use dialtone_store::{
-    Accepted, Applied, BatchRow, BatchStore, BatchTransition, CallRow, Change, ClaimDue, Claimed,
-    EntryRow, EventRow, Idempotency, NewBatch, NewEntry, StoreError,
+    Accepted, Applied, BatchFilter, BatchRow, BatchStore, BatchTransition, CallRow, Change,
+    ClaimDue, Claimed, EntryFilter, EntryRow, EventRow, Idempotency, NewBatch, NewEntry,
+    StoreError,
 };
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -215,6 +216,7 @@ impl BatchStore for SqliteStore {
             reason: None,
             limits: None,
             cancel: None,
+            outbox: Vec::new(),
             at,
         };
         self.write(move |c| accept(c, &change, idempotency.as_ref())).await
@@ -278,10 +280,11 @@ impl BatchStore for SqliteStore {
     async fn batches(
         &self,
         tenant: &TenantId,
+        filter: &BatchFilter,
         limit: u32,
     ) -> std::result::Result<Vec<BatchRow>, StoreError> {
-        let tenant = tenant.clone();
-        self.read(move |c| batches::of_tenant(c, &tenant, limit)).await
+        let (tenant, filter) = (tenant.clone(), filter.clone());
+        self.read(move |c| batches::of_tenant(c, &tenant, &filter, limit)).await
     }
 
     async fn batches_in(
@@ -311,6 +314,19 @@ impl BatchStore for SqliteStore {
     ) -> std::result::Result<Vec<(EntryRow, Vec<CallRow>)>, StoreError> {
         let (tenant, batch) = (tenant.clone(), batch.clone());
         self.read(move |c| entries::page(c, &tenant, &batch, after, limit)).await
+    }
+
+    async fn find_entries(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        filter: EntryFilter,
+        after: u32,
+        until: u32,
+        limit: u32,
+    ) -> std::result::Result<Vec<(EntryRow, Vec<CallRow>)>, StoreError> {
+        let (tenant, batch) = (tenant.clone(), batch.clone());
+        self.read(move |c| entries::find(c, &tenant, &batch, filter, after..=until, limit)).await
     }
 
     async fn due_deadlines(
@@ -347,6 +363,17 @@ impl BatchStore for SqliteStore {
     ) -> std::result::Result<Vec<EventRow>, StoreError> {
         let (tenant, batch) = (tenant.clone(), batch.clone());
         self.read(move |c| events::after(c, &tenant, &batch, after, limit)).await
+    }
+
+    async fn entry_events(
+        &self,
+        tenant: &TenantId,
+        key: &EntryKey,
+        after: u64,
+        until: u64,
+    ) -> std::result::Result<Vec<EventRow>, StoreError> {
+        let (tenant, key) = (tenant.clone(), key.clone());
+        self.read(move |c| events::of_entry(c, &tenant, &key, after, until)).await
     }
 
     async fn put_report(

@@ -5,13 +5,13 @@ use std::sync::{Arc, mpsc};
 
 use dialtone_clock::{Clock, ScaledClock, TimeScale, Timeline, Timestamp};
 use dialtone_contract::TenantId;
-use dialtone_store::{BatchStore, Directory, StoreError};
+use dialtone_store::{BatchFilter, BatchStore, Directory, StoreError};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::SqliteStore;
 use crate::convert::Fault;
-use crate::sql::{batches, entries, outbox};
+use crate::sql::{batches, entries, events, outbox};
 use crate::writer::Written;
 
 fn clock() -> Arc<dyn Clock> {
@@ -63,8 +63,12 @@ async fn no_statement_scans_a_table() {
         entries::NEXT_DEADLINE,
         entries::PAGE,
         entries::CALL,
+        events::AFTER,
+        events::OF_ENTRY,
         batches::ONE,
         batches::OF_TENANT,
+        batches::OF_TENANT_IN,
+        entries::FIND,
         batches::IN_STATES,
         batches::NEXT_WAITING,
         outbox::DUE,
@@ -246,7 +250,10 @@ async fn a_closed_store_does_what_waits_and_refuses_the_rest() {
     closing.await.expect("no panic");
     let error = store.seed_demo().await.expect_err("closed");
     assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
-    let error = store.batches(&TenantId::new("demo"), 1).await.expect_err("closed");
+    let error = store
+        .batches(&TenantId::new("demo"), &BatchFilter::default(), 1)
+        .await
+        .expect_err("closed");
     assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
     let wal = dir.path().join(format!("{}-wal", crate::DB_FILE));
     assert!(!wal.exists(), "the log is folded into the file");

@@ -66,6 +66,7 @@ fn spec(total: u32) -> BatchSpec {
         durations: Durations::default(),
         options: BatchOptions::default(),
         retry_of: None,
+        webhooks: Vec::new(),
     }
 }
 

@@ -42,6 +42,7 @@ fn new_batch(tenant: &TenantId, batch: &BatchId) -> NewBatch {
         durations: Durations::default(),
         options: BatchOptions::default(),
         retry_of: None,
+        webhooks: Vec::new(),
     };
     NewBatch { tenant: tenant.clone(), id: batch.clone(), spec, created_at: at(0) }
 }

@@ -142,6 +142,8 @@ pub struct BatchTransition {
     pub limits: Option<BatchLimits>,
     /// New cancel mode; `None` leaves it.
     pub cancel: Option<CancelMode>,
+    /// What shall leave the platform because of this, in the same commit.
+    pub outbox: Vec<OutboxItem>,
     /// When it happens; becomes `started_at` on the way to `running` (once) and
     /// `finished_at` on the way to a terminal state.
     pub at: Timestamp,

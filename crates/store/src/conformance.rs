@@ -15,6 +15,7 @@ mod held;
 mod idempotency;
 mod intake;
 mod isolation;
+mod lists;
 mod misc;
 mod orders;
 mod outbox;
@@ -22,6 +23,7 @@ mod selectors;
 mod stream;
 mod transitions;
 mod uploads;
+mod webhooks;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -105,6 +107,12 @@ cases! { $
     stream::events_fold_to_the_figures
     stream::heartbeats_are_not_recorded
     stream::events_are_read_in_pages
+    stream::an_entrys_events_are_read_in_ranges
+    stream::a_batchs_events_say_why
+    lists::batches_are_found_by_state_and_place
+    lists::entries_are_found_by_state_and_outcome
+    webhooks::webhooks_are_the_tenants_own
+    webhooks::a_batchs_items_are_in_the_commit_of_its_change
     selectors::entries_are_read_in_pages
     selectors::a_call_is_found_by_its_attempt
     selectors::deadlines_come_in_order

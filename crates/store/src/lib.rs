@@ -14,21 +14,27 @@ mod change;
 mod claim;
 pub mod conformance;
 mod error;
+mod filter;
 mod intake;
 pub mod memory;
 pub mod memory_access;
 mod outbox;
 mod port;
 mod row;
+mod webhook;
 
 pub use access::{Access, ApiKeyRow, NewApiKey};
 pub use change::{Applied, BatchTransition, CallPatch, Change, NumberRelease, Transition};
 pub use claim::{ClaimDue, Claimed, Held, Pace};
 pub use error::StoreError;
+pub use filter::{BatchFilter, EntryFilter};
 pub use intake::IntakeStore;
 pub use outbox::{Lane, OutboxItem};
-pub use port::{Accepted, BatchStore, Directory, Idempotency, Outbox, Store, Suppressions};
+pub use port::{
+    Accepted, BatchStore, Directory, Idempotency, Outbox, Store, Suppressions, Webhooks,
+};
 pub use row::{
     BatchLimits, BatchMode, BatchRow, BatchSpec, CallRow, CounterKey, Counters, EntryRow, EventRow,
     NewBatch, NewEntry, OutboxRow, SuppressionRow,
 };
+pub use webhook::{Webhook, WebhookEvents};

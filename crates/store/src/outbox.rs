@@ -1,3 +1,5 @@
+use dialtone_clock::Timestamp;
+use dialtone_contract::BatchId;
 use serde::{Deserialize, Serialize};
 
 /// Whom an outbox item goes to. Each lane is handed out by itself, so that one receiver
@@ -40,6 +42,19 @@ pub enum OutboxItem {
         /// LiveKit's id of the dispatch.
         dispatch_id: String,
     },
+    /// Tell an endpoint that an entry, or its batch, has ended.
+    Webhook {
+        /// The endpoint's id.
+        webhook: String,
+        /// Where it is.
+        url: String,
+        /// The batch.
+        batch: BatchId,
+        /// The entry's place; `None` for the batch itself.
+        seq: Option<u32>,
+        /// When it ended.
+        at: Timestamp,
+    },
 }
 
 impl OutboxItem {
@@ -47,6 +62,7 @@ impl OutboxItem {
     pub const fn lane(&self) -> Lane {
         match self {
             Self::DeleteRoom { .. } | Self::DeleteDispatch { .. } => Lane::LiveKit,
+            Self::Webhook { .. } => Lane::Webhook,
         }
     }
 }

@@ -5,8 +5,9 @@ use dialtone_contract::{BatchId, BatchState, EntryKey, TenantId};
 use tokio::sync::watch;
 
 use crate::{
-    Applied, BatchRow, CallRow, Change, ClaimDue, Claimed, EntryRow, EventRow, IntakeStore, Lane,
-    NewBatch, NewEntry, OutboxRow, StoreError, SuppressionRow,
+    Applied, BatchFilter, BatchRow, CallRow, Change, ClaimDue, Claimed, EntryFilter, EntryRow,
+    EventRow, IntakeStore, Lane, NewBatch, NewEntry, OutboxRow, StoreError, SuppressionRow,
+    Webhook,
 };
 
 /// A create request's key and what it was sent with.
@@ -99,7 +100,12 @@ pub trait BatchStore: Send + Sync + 'static {
     ) -> Result<Option<BatchRow>, StoreError>;
 
     /// A tenant's batches, newest first.
-    async fn batches(&self, tenant: &TenantId, limit: u32) -> Result<Vec<BatchRow>, StoreError>;
+    async fn batches(
+        &self,
+        tenant: &TenantId,
+        filter: &BatchFilter,
+        limit: u32,
+    ) -> Result<Vec<BatchRow>, StoreError>;
 
     /// All tenants' batches in any of `states`, oldest first.
     async fn batches_in(&self, states: &[BatchState]) -> Result<Vec<BatchRow>, StoreError>;
@@ -118,6 +124,18 @@ pub trait BatchStore: Send + Sync + 'static {
         tenant: &TenantId,
         batch: &BatchId,
         after: u32,
+        limit: u32,
+    ) -> Result<Vec<(EntryRow, Vec<CallRow>)>, StoreError>;
+
+    /// Entries that pass the filter, among those from behind place `after` up to and with
+    /// `until`, with all their attempts, by place. Whoever asks bounds what is read by it.
+    async fn find_entries(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        filter: EntryFilter,
+        after: u32,
+        until: u32,
         limit: u32,
     ) -> Result<Vec<(EntryRow, Vec<CallRow>)>, StoreError>;
 
@@ -143,6 +161,16 @@ pub trait BatchStore: Send + Sync + 'static {
         batch: &BatchId,
         after: u64,
         limit: u32,
+    ) -> Result<Vec<EventRow>, StoreError>;
+
+    /// Events of one entry among those of its batch after `after`, up to and with `until`,
+    /// in order.
+    async fn entry_events(
+        &self,
+        tenant: &TenantId,
+        key: &EntryKey,
+        after: u64,
+        until: u64,
     ) -> Result<Vec<EventRow>, StoreError>;
 
     /// Writes the batch's report if there is none; `true` if it was written.
@@ -237,7 +265,20 @@ pub trait Suppressions: Send + Sync + 'static {
     -> Result<bool, StoreError>;
 }
 
-/// All ports of one engine.
-pub trait Store: BatchStore + Outbox + Directory + Suppressions + IntakeStore {}
+/// Endpoints that are told of a tenant's batches.
+#[async_trait]
+pub trait Webhooks: Send + Sync + 'static {
+    /// Adds an endpoint; `false` if there is no such tenant.
+    async fn add_webhook(&self, tenant: &TenantId, webhook: &Webhook) -> Result<bool, StoreError>;
 
-impl<S: BatchStore + Outbox + Directory + Suppressions + IntakeStore> Store for S {}
+    /// The tenant's endpoints, oldest first.
+    async fn webhooks(&self, tenant: &TenantId) -> Result<Vec<Webhook>, StoreError>;
+
+    /// Removes an endpoint; whether it was there.
+    async fn remove_webhook(&self, tenant: &TenantId, id: &str) -> Result<bool, StoreError>;
+}
+
+/// All ports of one engine.
+pub trait Store: BatchStore + Outbox + Directory + Suppressions + IntakeStore + Webhooks {}
+
+impl<S: BatchStore + Outbox + Directory + Suppressions + IntakeStore + Webhooks> Store for S {}

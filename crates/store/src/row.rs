@@ -9,7 +9,7 @@ use dialtone_contract::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{BatchTransition, Transition};
+use crate::{BatchTransition, Transition, Webhook};
 
 /// Whether a batch dials people or simulates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +52,9 @@ pub struct BatchSpec {
     /// The batch whose failed entries this one calls again.
     #[serde(default)]
     pub retry_of: Option<BatchId>,
+    /// The endpoints that are told of it, as they were when it was taken in.
+    #[serde(default)]
+    pub webhooks: Vec<Webhook>,
 }
 
 /// What a running batch has been told from outside; `None` leaves it to the spec.
@@ -197,6 +200,8 @@ pub struct CallRow {
     pub attempt: u32,
     /// Where the call stands.
     pub state: CallState,
+    /// When the entry was due for this attempt.
+    pub due_at: Option<Timestamp>,
     /// When the entry was leased for this attempt.
     pub leased_at: Timestamp,
     /// The LiveKit dispatch.
@@ -227,6 +232,7 @@ impl CallRow {
         Self {
             attempt,
             state: CallState::Dispatching,
+            due_at: None,
             leased_at: at,
             dispatch_id: None,
             dispatched_at: None,
@@ -262,6 +268,8 @@ pub struct EventRow {
     pub from_outcome: Option<Outcome>,
     /// Outcome after, for entry events.
     pub outcome: Option<Outcome>,
+    /// Why, for events of the batch.
+    pub reason: Option<String>,
     /// When it happened.
     pub at: Timestamp,
 }
@@ -278,6 +286,7 @@ impl EventRow {
             to: change.to.as_str().to_owned(),
             from_outcome: change.from_outcome,
             outcome: change.outcome,
+            reason: None,
             at: change.at,
         }
     }
@@ -293,6 +302,7 @@ impl EventRow {
             to: after.state.as_str().to_owned(),
             from_outcome: before.outcome,
             outcome: None,
+            reason: None,
             at,
         }
     }
@@ -310,6 +320,7 @@ impl EventRow {
             to: change.to.as_str().to_owned(),
             from_outcome: None,
             outcome: None,
+            reason: change.reason.clone(),
             at: change.at,
         }
     }

@@ -10,9 +10,10 @@ use dialtone_contract::{BatchId, BatchState, EntryKey, FieldError, TenantId};
 use dialtone_store::conformance::CASES;
 use dialtone_store::memory::MemoryStore;
 use dialtone_store::{
-    Accepted, Applied, BatchRow, BatchStore, CallRow, Change, ClaimDue, Claimed, Directory,
-    EntryRow, EventRow, Idempotency, IntakeStore, Lane, NewBatch, NewEntry, Outbox, OutboxRow,
-    Pace, StoreError, SuppressionRow, Suppressions, Transition,
+    Accepted, Applied, BatchFilter, BatchRow, BatchStore, CallRow, Change, ClaimDue, Claimed,
+    Directory, EntryFilter, EntryRow, EventRow, Idempotency, IntakeStore, Lane, NewBatch, NewEntry,
+    Outbox, OutboxRow, Pace, StoreError, SuppressionRow, Suppressions, Transition, Webhook,
+    Webhooks,
 };
 use tokio::sync::watch;
 
@@ -256,11 +257,16 @@ impl BatchStore for Broken {
         self.inner.batch(tenant, batch).await
     }
 
-    async fn batches(&self, tenant: &TenantId, limit: u32) -> Result<Vec<BatchRow>, StoreError> {
+    async fn batches(
+        &self,
+        tenant: &TenantId,
+        filter: &BatchFilter,
+        limit: u32,
+    ) -> Result<Vec<BatchRow>, StoreError> {
         if self.is(Flaw::AnyTenant) {
             return self.inner.batches_in(BatchState::ALL).await;
         }
-        self.inner.batches(tenant, limit).await
+        self.inner.batches(tenant, filter, limit).await
     }
 
     async fn batches_in(&self, states: &[BatchState]) -> Result<Vec<BatchRow>, StoreError> {
@@ -285,6 +291,19 @@ impl BatchStore for Broken {
     ) -> Result<Vec<(EntryRow, Vec<CallRow>)>, StoreError> {
         let early = u32::from(self.is(Flaw::OverlappingPages) && after > 5);
         self.inner.entries(tenant, batch, after - early, limit).await
+    }
+
+    async fn find_entries(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        filter: EntryFilter,
+        after: u32,
+        until: u32,
+        limit: u32,
+    ) -> Result<Vec<(EntryRow, Vec<CallRow>)>, StoreError> {
+        let inner = self.inner.find_entries(tenant, batch, filter, after, until, limit);
+        inner.await
     }
 
     async fn due_deadlines(
@@ -312,6 +331,16 @@ impl BatchStore for Broken {
         limit: u32,
     ) -> Result<Vec<EventRow>, StoreError> {
         self.inner.events(tenant, batch, after, limit).await
+    }
+
+    async fn entry_events(
+        &self,
+        tenant: &TenantId,
+        key: &EntryKey,
+        after: u64,
+        until: u64,
+    ) -> Result<Vec<EventRow>, StoreError> {
+        self.inner.entry_events(tenant, key, after, until).await
     }
 
     async fn put_report(
@@ -455,6 +484,21 @@ impl IntakeStore for Broken {
 
     async fn forget_keys(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.inner.forget_keys(before).await
+    }
+}
+
+#[async_trait]
+impl Webhooks for Broken {
+    async fn add_webhook(&self, tenant: &TenantId, webhook: &Webhook) -> Result<bool, StoreError> {
+        self.inner.add_webhook(tenant, webhook).await
+    }
+
+    async fn webhooks(&self, tenant: &TenantId) -> Result<Vec<Webhook>, StoreError> {
+        self.inner.webhooks(tenant).await
+    }
+
+    async fn remove_webhook(&self, tenant: &TenantId, id: &str) -> Result<bool, StoreError> {
+        self.inner.remove_webhook(tenant, id).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod dev;
+pub mod explain;
 mod livekit;
 pub mod model;
 pub mod tidy;
@@ -14,6 +15,9 @@ pub async fn run(command: Command) -> u8 {
     match command {
         Command::BatchTest(args) | Command::Batch { verb: Some(BatchVerb::Test(args)) } => {
             batch::run(&args).await
+        }
+        Command::BatchExplain(args) | Command::Batch { verb: Some(BatchVerb::Explain(args)) } => {
+            explain::run(&args).await
         }
         Command::WorkerTest(args) | Command::Worker { verb: Some(WorkerVerb::Test(args)) } => {
             worker::run(&args).await

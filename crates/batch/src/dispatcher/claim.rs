@@ -230,7 +230,7 @@ impl Dispatcher {
                 }
                 Held::ZoneClosed => WhileWaiting::Deferred(open(entry, now)),
             };
-            Some(Change::Entry(self.rules.while_waiting(entry, what, now).ok()?))
+            Some(Change::Entry(self.rules.while_waiting(spec, entry, what, now).ok()?))
         };
         let changes: Vec<_> = held.iter().filter_map(decide).collect();
         let applied = self.store.apply(&changes).await?;

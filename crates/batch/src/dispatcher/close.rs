@@ -1,14 +1,15 @@
-//! Moves batches on: starts them, ends what a cancel ends, closes them.
+//! Moves batches on: starts them, ends what a cancel ends, hands them to the reporter.
 
 use dialtone_contract::{BatchState, CancelMode, EntryState, limits};
 use dialtone_store::{BatchRow, BatchTransition, CallRow, Change, EntryRow, StoreError};
 
 use super::{ACTIVE, Dispatcher};
-use crate::{Happening, WhileWaiting, report};
+use crate::{Happening, WhileWaiting};
 
 impl Dispatcher {
     /// Starts accepted batches, pauses those whose breakers trip, ends what a cancel ends,
-    /// and closes batches with nothing left to do; gives the number of steps taken.
+    /// and hands batches with nothing left to do to the [`crate::Reporter`]; gives the
+    /// number of steps taken.
     ///
     /// # Errors
     /// If the store fails; the steps are taken again.
@@ -25,17 +26,9 @@ impl Dispatcher {
                     steps += self.judge(&batch).await?;
                     continue;
                 }
-                BatchState::Completing => {
-                    self.write_report(&batch).await?;
-                    BatchState::Completed
-                }
                 BatchState::Cancelling if open => {
                     steps += self.end_cancelled(&batch).await?;
                     continue;
-                }
-                BatchState::Cancelling => {
-                    self.write_report(&batch).await?;
-                    BatchState::Cancelled
                 }
                 _ => continue,
             };
@@ -45,19 +38,14 @@ impl Dispatcher {
         Ok(steps)
     }
 
-    async fn write_report(&self, batch: &BatchRow) -> Result<(), StoreError> {
-        let text = report::render(batch);
-        self.store.put_report(&batch.tenant, &batch.id, &text, self.clock.now()).await?;
-        Ok(())
-    }
-
     /// Ends entries of a cancelled batch: those that wait, and those under way that its
     /// cancel mode does not let go on. Gives their number.
     async fn end_cancelled(&self, batch: &BatchRow) -> Result<usize, StoreError> {
         let now = self.clock.now();
         let waiting = self.store.waiting(&batch.tenant, &batch.id, limits::SELECT_MAX).await?;
         let cancel = |entry: &EntryRow| {
-            let decided = self.rules.while_waiting(entry, WhileWaiting::Cancelled, now);
+            let decided =
+                self.rules.while_waiting(&batch.spec, entry, WhileWaiting::Cancelled, now);
             Some(Change::Entry(decided.ok()?))
         };
         let mut changes: Vec<_> = waiting.iter().filter_map(cancel).collect();
@@ -91,6 +79,7 @@ impl Dispatcher {
             reason,
             limits: None,
             cancel: None,
+            outbox: Vec::new(),
             at: self.clock.now(),
         })
     }

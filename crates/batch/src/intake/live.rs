@@ -137,6 +137,7 @@ impl Intake {
             durations: Durations::default(),
             options: options::in_force(head.options.clone(), BatchMode::Live),
             retry_of: None,
+            webhooks: self.store.webhooks(tenant).await?,
         })
     }
 

@@ -152,6 +152,7 @@ mod tests {
             to: EntryState::RetryWait.as_str().to_owned(),
             from_outcome: None,
             outcome: Some(outcome),
+            reason: None,
             at: START + Duration::from_secs(at_s),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dialtone_auth::{Capabilities, NumberKey, NumberKeys, Phone, Secret};
 use dialtone_batch::{
-    BatchMetrics, Calls, Claims, Dispatcher, DispatcherOptions, Happening, policy,
+    BatchMetrics, Calls, Claims, Dispatcher, DispatcherOptions, Happening, Reporter, policy,
 };
 use dialtone_clock::{Clock, TimeScale, Timestamp};
 use dialtone_contract::wire::{BatchOptions, Durations, EntryCompletedRequest, OutcomeMode};
@@ -73,6 +73,7 @@ pub struct Rig {
     clock: Arc<HandClock>,
     pub store: Arc<MemoryStore>,
     dispatcher: Dispatcher,
+    reporter: Reporter,
     calls: Calls,
     numbers: NumberKeys,
     /// Everything that was begun, in order.
@@ -100,10 +101,12 @@ impl Rig {
         let dispatcher =
             Dispatcher::new(store.clone(), Arc::new(Willing), clock.clone(), options, metrics);
         let dispatcher = dispatcher.await.expect("the memory engine does not fail");
+        let reporter = Reporter::new(store.clone(), clock.clone());
         Self {
             clock,
             store,
             dispatcher,
+            reporter,
             calls,
             numbers: NumberKeys::new(&secret),
             begun: Vec::new(),
@@ -146,6 +149,7 @@ impl Rig {
             durations: Durations::default(),
             options: options.clone(),
             retry_of: None,
+            webhooks: Vec::new(),
         };
         let created_at = self.now();
         let new = NewBatch { tenant: tenant.clone(), id: id.clone(), spec, created_at };
@@ -199,7 +203,8 @@ impl Rig {
             let ended = self.end_calls().await;
             let expired = self.dispatcher.expire().await.expect("the engine does not fail");
             let closed = self.dispatcher.close().await.expect("the engine does not fail");
-            if ended + expired + closed + self.round().await == 0 {
+            let reported = self.reporter.tick().await.expect("the engine does not fail");
+            if ended + expired + closed + reported + self.round().await == 0 {
                 return;
             }
         }

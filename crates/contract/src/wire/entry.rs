@@ -9,7 +9,8 @@ use crate::{CallId, CallState, EntryId, EntryState, Outcome, PlannedOutcome};
 pub struct EntryPage {
     /// The entries, by place in the batch.
     pub items: Vec<EntryView>,
-    /// Pass as `cursor` for the next page; null when this page is not full.
+    /// Pass as `cursor` for the next page; null on the last one. A page may have fewer entries
+    /// than asked for and still a next one.
     pub next_cursor: Option<String>,
 }
 

@@ -5,9 +5,12 @@ mod batch;
 mod call;
 mod control;
 mod entry;
+mod event;
+mod explain;
 mod heartbeat;
 mod live;
 mod options;
+mod report;
 mod schema;
 mod suppression;
 
@@ -18,6 +21,8 @@ pub use call::{
 };
 pub use control::{BatchControlled, BatchPatch, CancelRequest, EntryControlled, PatchedLimit};
 pub use entry::{AttemptView, EntryPage, EntryView};
+pub use event::{EventView, StreamEnd};
+pub use explain::{Due, EntryDetail, Explanation, Hold, Mover};
 pub use heartbeat::{Heartbeat, WorkerDetails, WorkerHealth};
 pub use live::{
     Duplicates, LiveBatchHead, LiveBatchRequest, LiveEntry, LiveTriggerResponse, RejectPage,
@@ -25,6 +30,10 @@ pub use live::{
 };
 pub use options::{
     BatchOptions, BreakerRule, CallWindow, NotATimeOfDay, RetryRule, TimeOfDay, Weekday,
+};
+pub use report::{
+    AttemptTotals, Pause, Pauses, Percentiles, Report, ReportedInvariant, Retries, StepDurations,
+    TimeoutEvidence, Timeouts,
 };
 pub(crate) use schema::spellings;
 pub use suppression::{

@@ -148,6 +148,8 @@ impl Api<'_> {
             return Err("the batch ended and names no report".to_owned());
         };
         let url = if path.starts_with('/') { format!("{}{path}", self.base) } else { path.clone() };
+        // The summary alone: the entries have been read already, and can be very many.
+        let url = format!("{url}?entries=false");
         let answer = self.http.get(&url, &[], ANSWER).await.map_err(|error| chain(&error))?;
         read::<serde_json::Value>(&format!("GET {path}"), &answer).map(drop)
     }

@@ -112,5 +112,8 @@ pub(crate) fn apply_batch(connection: &Connection, change: &BatchTransition) -> 
     };
     let event = EventRow::of_batch(event_seq, change);
     events::record(connection, &change.tenant, &change.batch, &event)?;
+    for item in &change.outbox {
+        outbox::add(connection, &change.tenant, item, change.at)?;
+    }
     Ok(Applied::Applied { event_seq })
 }

@@ -2,7 +2,9 @@
 
 use dialtone_clock::Timestamp;
 use dialtone_contract::{BatchId, BatchState, CancelMode, TenantId};
-use dialtone_store::{BatchLimits, BatchRow, BatchTransition, ClaimDue, Counters, NewBatch};
+use dialtone_store::{
+    BatchFilter, BatchLimits, BatchRow, BatchTransition, ClaimDue, Counters, NewBatch,
+};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{counters, entries, rejects};
@@ -23,7 +25,13 @@ macro_rules! columns {
 /// By tenant and id.
 pub(crate) const ONE: &str = columns!("WHERE tenant_id = ?1 AND batch_id = ?2");
 /// A tenant's, newest first: ids are time-ordered.
-pub(crate) const OF_TENANT: &str = columns!("WHERE tenant_id = ?1 ORDER BY batch_id DESC LIMIT ?2");
+pub(crate) const OF_TENANT: &str =
+    columns!("WHERE tenant_id = ?1 AND batch_id < ?2 ORDER BY batch_id DESC LIMIT ?3");
+/// A tenant's in one state, newest first.
+pub(crate) const OF_TENANT_IN: &str = columns!(
+    "INDEXED BY voice_call_batches_list
+     WHERE tenant_id = ?1 AND state = ?4 AND batch_id < ?2 ORDER BY batch_id DESC LIMIT ?3"
+);
 /// All tenants', by state, oldest first.
 pub(crate) const IN_STATES: &str =
     columns!("WHERE state IN (SELECT value FROM json_each(?1)) ORDER BY batch_id");
@@ -93,14 +101,29 @@ pub(crate) fn one(
     found.map(|batch| with_counters(connection, batch)).transpose()
 }
 
+/// Behind every id: those are of letters, digits and underscores.
+const NEWEST: &str = "~";
+
 pub(crate) fn of_tenant(
     connection: &Connection,
     tenant: &TenantId,
+    filter: &BatchFilter,
     limit: u32,
 ) -> Result<Vec<BatchRow>> {
-    let mut statement = connection.prepare_cached(OF_TENANT)?;
-    let rows = statement.query_map(params![tenant.as_str(), limit], row)?;
-    rows.map(|batch| with_counters(connection, batch?)).collect()
+    let before = filter.before.as_ref().map_or(NEWEST, BatchId::as_str);
+    let found: Vec<BatchRow> = match filter.state {
+        Some(state) => {
+            let values = params![tenant.as_str(), before, limit, state.as_str()];
+            let mut statement = connection.prepare_cached(OF_TENANT_IN)?;
+            statement.query_map(values, row)?.collect::<rusqlite::Result<_>>()?
+        }
+        None => {
+            let mut statement = connection.prepare_cached(OF_TENANT)?;
+            let rows = statement.query_map(params![tenant.as_str(), before, limit], row)?;
+            rows.collect::<rusqlite::Result<_>>()?
+        }
+    };
+    found.into_iter().map(|batch| with_counters(connection, batch)).collect()
 }
 
 pub(crate) fn in_states(connection: &Connection, states: &[BatchState]) -> Result<Vec<BatchRow>> {

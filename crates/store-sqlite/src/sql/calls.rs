@@ -11,6 +11,7 @@ pub(crate) fn row(columns: &mut Columns<'_>) -> rusqlite::Result<CallRow> {
     Ok(CallRow {
         attempt: columns.take()?,
         state: columns.name()?,
+        due_at: columns.maybe_at()?,
         leased_at: columns.at()?,
         dispatch_id: columns.take()?,
         dispatched_at: columns.maybe_at()?,
@@ -26,7 +27,7 @@ pub(crate) fn row(columns: &mut Columns<'_>) -> rusqlite::Result<CallRow> {
 }
 
 const OF: &str = "
-    SELECT seq, attempt, status, leased_at, dispatch_id, dispatched_at, claimed_at, claimer,
+    SELECT seq, attempt, status, due_at, leased_at, dispatch_id, dispatched_at, claimed_at, claimer,
            closed_outcome, ended_at, outcome, reason, duration_ms, beat_seq
     FROM call_logs
     WHERE tenant_id = ?1 AND batch_id = ?2 AND seq BETWEEN ?3 AND ?4
@@ -57,14 +58,15 @@ pub(crate) fn insert(
 ) -> Result<()> {
     // An attempt that was given back is begun again under the same number.
     let sql = "INSERT OR REPLACE INTO call_logs
-                   (tenant_id, batch_id, seq, attempt, status, leased_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+                   (tenant_id, batch_id, seq, attempt, status, due_at, leased_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     connection.prepare_cached(sql)?.execute(params![
         tenant.as_str(),
         key.batch.as_str(),
         key.seq,
         call.attempt,
         call.state.as_str(),
+        micros(call.due_at),
         call.leased_at.as_micros(),
     ])?;
     Ok(())

@@ -102,7 +102,7 @@ fn lease(connection: &Connection, before: &EntryRow, claim: &ClaimDue) -> Result
         let text = format!("entry {} changed inside a transaction", before.key.entry_id());
         return Err(Fault::Impossible(text));
     }
-    let call = CallRow::leased(after.attempt, claim.now);
+    let call = CallRow { due_at: before.not_before, ..CallRow::leased(after.attempt, claim.now) };
     calls::insert(connection, &claim.tenant, &after.key, &call)?;
     Ok(after)
 }

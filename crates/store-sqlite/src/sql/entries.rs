@@ -1,9 +1,11 @@
 //! `batch_entries`.
 
+use std::ops::RangeInclusive;
+
 use dialtone_auth::{NumberKey, Phone};
 use dialtone_clock::Timestamp;
-use dialtone_contract::{BatchId, EntryKey, EntryState, PlannedOutcome, TenantId};
-use dialtone_store::{CallRow, EntryRow, NewEntry, Transition};
+use dialtone_contract::{BatchId, EntryKey, EntryState, Outcome, PlannedOutcome, TenantId};
+use dialtone_store::{CallRow, EntryFilter, EntryRow, NewEntry, Transition};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{calls, counters};
@@ -14,7 +16,7 @@ macro_rules! with_call {
         concat!(
             "SELECT e.tenant_id, e.batch_id, e.seq, e.phone, e.number_key, e.timezone,
                     e.variables, e.planned, e.state, e.outcome, e.attempt, e.not_before, e.deadline, e.cap, e.lease_epoch,
-                    c.attempt, c.status, c.leased_at, c.dispatch_id, c.dispatched_at,
+                    c.attempt, c.status, c.due_at, c.leased_at, c.dispatch_id, c.dispatched_at,
                     c.claimed_at, c.claimer, c.closed_outcome, c.ended_at, c.outcome,
                     c.reason, c.duration_ms, c.beat_seq
              FROM ",
@@ -52,6 +54,15 @@ pub(crate) const PAGE: &str = "
     FROM batch_entries
     WHERE tenant_id = ?1 AND batch_id = ?2 AND seq >= ?3
     ORDER BY seq LIMIT ?4";
+
+/// A stretch of a batch, by place, of which only some entries are wanted.
+pub(crate) const FIND: &str = "
+    SELECT tenant_id, batch_id, seq, phone, number_key, timezone, variables, planned, state,
+           outcome, attempt, not_before, deadline, cap, lease_epoch
+    FROM batch_entries
+    WHERE tenant_id = ?1 AND batch_id = ?2 AND seq > ?3 AND seq <= ?4
+      AND (?5 IS NULL OR state = ?5) AND (?6 IS NULL OR outcome = ?6)
+    ORDER BY seq LIMIT ?7";
 
 /// Entries of one batch that wait for a claim, earliest first.
 pub(crate) const WAITING: &str = "
@@ -153,7 +164,7 @@ pub(crate) fn compare_and_swap(connection: &Connection, change: &Transition) -> 
         change.attempt,
         change.lease_epoch.map(int).transpose()?,
         change.to.as_str(),
-        change.outcome.map(dialtone_contract::Outcome::as_str),
+        change.outcome.map(Outcome::as_str),
         change.new_attempt,
         micros(change.not_before),
         micros(change.deadline),
@@ -262,6 +273,36 @@ pub(crate) fn page(
         }
     }
     Ok(page)
+}
+
+/// The wanted entries of a stretch, each with its attempts.
+pub(crate) fn find(
+    connection: &Connection,
+    tenant: &TenantId,
+    batch: &BatchId,
+    filter: EntryFilter,
+    within: RangeInclusive<u32>,
+    limit: u32,
+) -> Result<Vec<(EntryRow, Vec<CallRow>)>> {
+    let mut statement = connection.prepare_cached(FIND)?;
+    let values = params![
+        tenant.as_str(),
+        batch.as_str(),
+        within.start(),
+        within.end(),
+        filter.state.map(EntryState::as_str),
+        filter.outcome.map(Outcome::as_str),
+        limit
+    ];
+    let rows = statement.query_map(values, |row| self::row(&mut Columns::of(row)))?;
+    rows.map(|entry| {
+        let entry = entry?;
+        // Entry by entry: those between are not wanted, nor are their attempts.
+        let seq = entry.key.seq;
+        let calls = calls::of(connection, tenant, batch, seq, seq)?;
+        Ok((entry, calls.into_iter().map(|(_, call)| call).collect()))
+    })
+    .collect()
 }
 
 pub(crate) fn due_deadlines(

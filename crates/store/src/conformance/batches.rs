@@ -8,7 +8,7 @@ use dialtone_contract::{BatchId, BatchState, EntryEvent, EntryState};
 use super::fixture::{
     accepted, claim_due, entry, fold, leased, loading, move_batch, must_apply, tenant, transition,
 };
-use crate::{BatchRow, Change, Store};
+use crate::{BatchFilter, BatchRow, Change, Store};
 
 pub(super) async fn lists_are_in_order(store: Arc<dyn Store>) {
     let store = &*store;
@@ -20,9 +20,9 @@ pub(super) async fn lists_are_in_order(store: Arc<dyn Store>) {
     let tokens = |rows: Vec<BatchRow>| -> Vec<String> {
         rows.into_iter().map(|row| row.id.as_str().to_owned()).collect()
     };
-    let own = store.batches(&acme, 9).await.expect("read");
+    let own = store.batches(&acme, &BatchFilter::default(), 9).await.expect("read");
     assert_eq!(tokens(own), ["bat_e5", "bat_d4", "bat_c3", "bat_a1"], "newest first");
-    let few = store.batches(&acme, 2).await.expect("read");
+    let few = store.batches(&acme, &BatchFilter::default(), 2).await.expect("read");
     assert_eq!(tokens(few), ["bat_e5", "bat_d4"]);
     let go =
         move_batch(&acme, &BatchId::from_token("a1"), BatchState::Accepted, BatchState::Paused);

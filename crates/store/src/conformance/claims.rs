@@ -63,7 +63,8 @@ pub(super) async fn claims_begin_attempts(store: Arc<dyn Store>) {
     };
     assert_eq!(leased[0], expected);
     let stored = row(store, &tenant, &batch, 1).await;
-    assert_eq!(stored, (expected, vec![CallRow::leased(1, at(1))]), "as answered, so stored");
+    let call = CallRow { due_at: Some(at(0)), ..CallRow::leased(1, at(1)) };
+    assert_eq!(stored, (expected, vec![call]), "as answered, so stored");
     let end = snapshot(store, &tenant, &batch).await;
     end.check();
     let figures = end.row.expect("there");

@@ -13,7 +13,8 @@ use super::fixture::{
 };
 use crate::memory::MemoryStore;
 use crate::{
-    Change, ClaimDue, EntryRow, Idempotency, Lane, NewEntry, NumberRelease, Pace, Store, StoreError,
+    BatchFilter, Change, ClaimDue, EntryRow, Idempotency, Lane, NewEntry, NumberRelease, Pace,
+    Store, StoreError,
 };
 
 /// Operations of the walk that every engine takes.
@@ -346,7 +347,11 @@ impl Walk {
             left.events(&tenant, &batch, after, limit).await,
             right.events(&tenant, &batch, after, limit).await,
         );
-        compare("list", left.batches(&tenant, limit).await, right.batches(&tenant, limit).await);
+        compare(
+            "list",
+            left.batches(&tenant, &BatchFilter::default(), limit).await,
+            right.batches(&tenant, &BatchFilter::default(), limit).await,
+        );
         let states = [self.pick(BatchState::ALL), self.pick(BatchState::ALL)];
         compare("in", left.batches_in(&states).await, right.batches_in(&states).await);
     }
@@ -356,8 +361,8 @@ impl Walk {
             let tenant = tenant(name);
             let rows = compare(
                 "all",
-                left.batches(&tenant, u32::MAX).await,
-                right.batches(&tenant, u32::MAX).await,
+                left.batches(&tenant, &BatchFilter::default(), u32::MAX).await,
+                right.batches(&tenant, &BatchFilter::default(), u32::MAX).await,
             );
             for row in rows.into_iter().flatten() {
                 let both: [Snapshot; 2] = [

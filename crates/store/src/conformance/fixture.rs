@@ -44,6 +44,7 @@ pub(super) fn spec(total: u32) -> BatchSpec {
         durations: Durations::default(),
         options: BatchOptions::default(),
         retry_of: None,
+        webhooks: Vec::new(),
     }
 }
 
@@ -131,6 +132,7 @@ pub(super) fn move_batch(
         reason: Some(format!("from {from}")),
         limits: None,
         cancel: None,
+        outbox: Vec::new(),
         at: at(2),
     }
 }

@@ -8,7 +8,7 @@ use super::fixture::{
     CLAIMABLE, at, claim_due, far, leased, loading, move_batch, new_entry, one_in_each_state,
     snapshot, tenant, transition,
 };
-use crate::{Applied, Change, ClaimDue, Idempotency, Store, Transition};
+use crate::{Applied, BatchFilter, Change, ClaimDue, EntryFilter, Idempotency, Store, Transition};
 
 pub(super) async fn another_tenant_sees_nothing(store: Arc<dyn Store>) {
     let store = &*store;
@@ -19,14 +19,18 @@ pub(super) async fn another_tenant_sees_nothing(store: Arc<dyn Store>) {
     store.accept_batch(&acme, &keyed, at(0), Some(key)).await.expect("accepted");
     assert!(store.put_report(&acme, &batch, "mine", at(9)).await.expect("written"));
     assert_eq!(store.batch(&other, &batch).await.expect("read"), None);
-    assert_eq!(store.batches(&other, 9).await.expect("read"), []);
+    assert_eq!(store.batches(&other, &BatchFilter::default(), 9).await.expect("read"), []);
     assert_eq!(store.entries(&other, &batch, 0, 9).await.expect("read"), []);
+    let found = store.find_entries(&other, &batch, EntryFilter::default(), 0, 9, 9).await;
+    assert_eq!(found.expect("read"), []);
     assert_eq!(store.events(&other, &batch, 0, 9).await.expect("read"), []);
     assert_eq!(store.reports(&other, &batch).await.expect("read"), [""; 0]);
     assert_eq!(store.accepted_under(&other, "k").await.expect("read"), None);
     for entry in &entries {
         let call = store.call(&other, &entry.key, entry.attempt).await.expect("read");
         assert_eq!(call, None);
+        let events = store.entry_events(&other, &entry.key, 0, u64::MAX).await.expect("read");
+        assert_eq!(events, []);
     }
     for row in store.batches_in(CLAIMABLE).await.expect("read") {
         assert_eq!(row.tenant, acme, "work for all tenants still says whose it is");

@@ -60,3 +60,43 @@ pub(super) async fn events_are_read_in_pages(store: Arc<dyn Store>) {
     assert_eq!(store.events(&tenant, &batch, u64::MAX, 4).await.expect("read"), []);
     assert_eq!(store.events(&tenant, &batch, 0, 0).await.expect("read"), []);
 }
+
+pub(super) async fn a_batchs_events_say_why(store: Arc<dyn Store>) {
+    let store = &*store;
+    let tenant = tenant("acme");
+    let batch = accepted(store, &tenant, "why", 1).await;
+    let pause = move_batch(&tenant, &batch, BatchState::Accepted, BatchState::Paused);
+    let reason = pause.reason.clone();
+    assert!(reason.is_some() && store.apply(&[Change::Batch(pause)]).await.is_ok());
+    drive(store, &tenant, &batch, EntryState::Pending).await;
+    let events = store.events(&tenant, &batch, 0, u32::MAX).await.expect("read");
+    let why: Vec<_> = events.iter().map(|event| (event.seq, event.reason.clone())).collect();
+    assert_eq!(why, [(None, None), (None, reason)]);
+}
+
+pub(super) async fn an_entrys_events_are_read_in_ranges(store: Arc<dyn Store>) {
+    let store = &*store;
+    let tenant = tenant("acme");
+    let (batch, entries) = one_in_each_state(store, &tenant, "ranges").await;
+    let all = store.events(&tenant, &batch, 0, u32::MAX).await.expect("read");
+    let last = all.last().expect("events").event_seq;
+    let mut seen = 0;
+    for entry in &entries {
+        let read = async |after, until| {
+            store.entry_events(&tenant, &entry.key, after, until).await.expect("read")
+        };
+        let own = all.iter().filter(|event| event.seq == Some(entry.key.seq));
+        let own: Vec<_> = own.cloned().collect();
+        assert_eq!(read(0, u64::MAX).await, own);
+        assert_eq!(read(0, last).await, own, "up to and with");
+        let mut ranged = Vec::new();
+        for after in (0..last).step_by(3) {
+            ranged.extend(read(after, after + 3).await);
+        }
+        assert_eq!(ranged, own, "no event twice and none left out");
+        assert_eq!(read(last, u64::MAX).await, []);
+        seen += own.len();
+    }
+    let of_entries = all.iter().filter(|event| event.seq.is_some()).count();
+    assert_eq!(seen, of_entries, "every event of an entry is its own");
+}

@@ -136,7 +136,8 @@ impl Batch {
         entry.cap = None;
         entry.lease_epoch = claim.lease_epoch;
         let after = entry.clone();
-        self.calls.insert((seq, after.attempt), CallRow::leased(after.attempt, claim.now));
+        let call = CallRow::leased(after.attempt, claim.now);
+        self.calls.insert((seq, after.attempt), CallRow { due_at: before.not_before, ..call });
         self.count((before.state, before.outcome), (after.state, None));
         self.row.attempts += 1;
         let event_seq = self.next_seq();

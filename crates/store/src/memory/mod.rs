@@ -18,9 +18,9 @@ use tokio::sync::watch;
 use self::batch::Batch;
 use self::numbers::Numbers;
 use crate::{
-    Accepted, Applied, BatchLimits, BatchRow, BatchStore, BatchTransition, CallRow, Change,
-    ClaimDue, Claimed, Counters, EntryRow, EventRow, Idempotency, NewBatch, NewEntry, OutboxRow,
-    StoreError, SuppressionRow, Transition,
+    Accepted, Applied, BatchFilter, BatchLimits, BatchRow, BatchStore, BatchTransition, CallRow,
+    Change, ClaimDue, Claimed, Counters, EntryFilter, EntryRow, EventRow, Idempotency, NewBatch,
+    NewEntry, OutboxItem, OutboxRow, StoreError, SuppressionRow, Transition, Webhook,
 };
 
 /// The memory engine. What it holds lasts as long as the value; a simulated crash is
@@ -41,6 +41,7 @@ struct State {
     users: Vec<(TenantId, i64)>,
     tenant_limits: BTreeMap<TenantId, u32>,
     suppressed: BTreeMap<(TenantId, NumberKey), SuppressionRow>,
+    webhooks: BTreeMap<(TenantId, String), Webhook>,
     numbers: Numbers,
 }
 
@@ -116,12 +117,7 @@ impl State {
         if let Some(release) = &change.number {
             self.numbers.release(&change.tenant, &change.key, release);
         }
-        for item in &change.outbox {
-            self.outbox_next += 1;
-            let id = self.outbox_next;
-            let row = OutboxRow { id, tenant: change.tenant.clone(), item: item.clone(), tries: 0 };
-            self.outbox.insert(id, (change.at, row));
-        }
+        self.add_outbox(&change.tenant, &change.outbox, change.at);
         Applied::Applied { event_seq }
     }
 
@@ -139,11 +135,22 @@ impl State {
         batch.claim(claim, room, &self.suppressed, &mut self.numbers)
     }
 
-    fn apply_batch(&mut self, change: &BatchTransition) -> Applied {
-        match self.batch_mut(&change.tenant, &change.batch) {
-            Some(batch) if batch.row.state == change.from => batch.move_to(change),
-            _ => Applied::Stale,
+    fn add_outbox(&mut self, tenant: &TenantId, items: &[OutboxItem], at: Timestamp) {
+        for item in items {
+            self.outbox_next += 1;
+            let id = self.outbox_next;
+            let row = OutboxRow { id, tenant: tenant.clone(), item: item.clone(), tries: 0 };
+            self.outbox.insert(id, (at, row));
         }
+    }
+
+    fn apply_batch(&mut self, change: &BatchTransition) -> Applied {
+        let applied = match self.batch_mut(&change.tenant, &change.batch) {
+            Some(batch) if batch.row.state == change.from => batch.move_to(change),
+            _ => return Applied::Stale,
+        };
+        self.add_outbox(&change.tenant, &change.outbox, change.at);
+        applied
     }
 }
 
@@ -252,6 +259,7 @@ impl BatchStore for MemoryStore {
                 reason: None,
                 limits: None,
                 cancel: None,
+                outbox: Vec::new(),
                 at,
             };
             if !state.apply_batch(&change).is_applied() {
@@ -323,10 +331,20 @@ impl BatchStore for MemoryStore {
         Ok(self.read().batch(tenant, batch).map(|batch| batch.row.clone()))
     }
 
-    async fn batches(&self, tenant: &TenantId, limit: u32) -> Result<Vec<BatchRow>, StoreError> {
+    async fn batches(
+        &self,
+        tenant: &TenantId,
+        filter: &BatchFilter,
+        limit: u32,
+    ) -> Result<Vec<BatchRow>, StoreError> {
         let state = self.read();
-        let own = state.batches.values().rev().map(|batch| &batch.row);
-        Ok(own.filter(|row| row.tenant == *tenant).take(limit as usize).cloned().collect())
+        let wanted = |row: &&BatchRow| {
+            row.tenant == *tenant
+                && filter.state.is_none_or(|state| state == row.state)
+                && filter.before.as_ref().is_none_or(|before| row.id < *before)
+        };
+        let own = state.batches.values().rev().map(|batch| &batch.row).filter(wanted);
+        Ok(own.take(limit as usize).cloned().collect())
     }
 
     async fn batches_in(&self, states: &[BatchState]) -> Result<Vec<BatchRow>, StoreError> {
@@ -364,6 +382,21 @@ impl BatchStore for MemoryStore {
             (entry.clone(), calls.map(|(_, call)| call.clone()).collect())
         };
         Ok(page.map(with_calls).collect())
+    }
+
+    async fn find_entries(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        filter: EntryFilter,
+        after: u32,
+        until: u32,
+        limit: u32,
+    ) -> Result<Vec<(EntryRow, Vec<CallRow>)>, StoreError> {
+        let found = self.entries(tenant, batch, after, until.saturating_sub(after)).await?;
+        let wanted =
+            |(entry, _): &(EntryRow, Vec<CallRow>)| entry.key.seq <= until && filter.takes(entry);
+        Ok(found.into_iter().filter(wanted).take(limit as usize).collect())
     }
 
     async fn due_deadlines(
@@ -408,6 +441,20 @@ impl BatchStore for MemoryStore {
         let Some(batch) = state.batch(tenant, batch) else { return Ok(Vec::new()) };
         let later = batch.events.iter().filter(|event| event.event_seq > after);
         Ok(later.take(limit as usize).cloned().collect())
+    }
+
+    async fn entry_events(
+        &self,
+        tenant: &TenantId,
+        key: &EntryKey,
+        after: u64,
+        until: u64,
+    ) -> Result<Vec<EventRow>, StoreError> {
+        let state = self.read();
+        let Some(batch) = state.batch(tenant, &key.batch) else { return Ok(Vec::new()) };
+        let between = |event: &&EventRow| event.event_seq > after && event.event_seq <= until;
+        let own = batch.events.iter().filter(between).filter(|event| event.seq == Some(key.seq));
+        Ok(own.cloned().collect())
     }
 
     async fn put_report(

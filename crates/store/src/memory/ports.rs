@@ -6,7 +6,9 @@ use dialtone_clock::Timestamp;
 use dialtone_contract::TenantId;
 
 use super::MemoryStore;
-use crate::{Directory, Lane, Outbox, OutboxRow, StoreError, SuppressionRow, Suppressions};
+use crate::{
+    Directory, Lane, Outbox, OutboxRow, StoreError, SuppressionRow, Suppressions, Webhook, Webhooks,
+};
 
 #[async_trait]
 impl Outbox for MemoryStore {
@@ -126,5 +128,30 @@ impl Suppressions for MemoryStore {
         number: NumberKey,
     ) -> Result<bool, StoreError> {
         Ok(self.read().suppressed.contains_key(&(tenant.clone(), number)))
+    }
+}
+
+#[async_trait]
+impl Webhooks for MemoryStore {
+    async fn add_webhook(&self, tenant: &TenantId, webhook: &Webhook) -> Result<bool, StoreError> {
+        Ok(self.write(|state| {
+            let known = state.users.iter().any(|(owner, _)| owner == tenant);
+            if known {
+                let key = (tenant.clone(), webhook.id.clone());
+                state.webhooks.insert(key, webhook.clone());
+            }
+            known
+        }))
+    }
+
+    async fn webhooks(&self, tenant: &TenantId) -> Result<Vec<Webhook>, StoreError> {
+        let state = self.read();
+        let own = state.webhooks.iter().filter(|((owner, _), _)| owner == tenant);
+        Ok(own.map(|(_, webhook)| webhook.clone()).collect())
+    }
+
+    async fn remove_webhook(&self, tenant: &TenantId, id: &str) -> Result<bool, StoreError> {
+        let key = (tenant.clone(), id.to_owned());
+        Ok(self.write(|state| state.webhooks.remove(&key).is_some()))
     }
 }
