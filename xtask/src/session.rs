@@ -111,7 +111,7 @@ impl Session {
     }
 
     /// Makes the run folder and attaches its files.
-    pub fn open(&mut self, plan: &'static [&'static str]) -> Result<Run, Failure> {
+    pub fn open(&mut self, plan: impl Into<Vec<&'static str>>) -> Result<Run, Failure> {
         let dir = RunDir::create(&self.base, &self.identity.run_id)?;
         report::attach(&self.ending.files, &dir, self.report_dir.as_deref())?;
         self.folder = Some(dir.shown());
@@ -125,7 +125,7 @@ impl Session {
     pub async fn get_ready(
         &mut self,
         common: &Common,
-        plan: &'static [&'static str],
+        plan: impl Into<Vec<&'static str>>,
     ) -> Result<(Binaries, Run), u8> {
         self.warn_of_unused();
         self.prepare().map_err(|failure| self.refuse(&failure))?;

@@ -84,6 +84,7 @@ registry! {
     CheckFailed = "check_failed", 0, CheckFailed, "a check did not hold", "open the run folder: events.jsonl has every step, *.log every process";
     WrongCounts = "wrong_counts", 0, CheckFailed, "the batch ended with other counts than planned", "open the run folder: events.jsonl has every step, *.log every process";
     InvariantBroken = "invariant_broken", 0, CheckFailed, "an invariant of the pipeline does not hold", "run the same command with the printed --seed to see it again";
+    NotBusy = "not_busy", 0, CheckFailed, "a kill or a cancel met no batch at work", "raise --total or lower --max-concurrent, or choose an earlier moment";
     Usage = "usage", 0, Usage, "the command line is wrong", "run the command with --help";
     ChildExited = "child_exited", 0, NotReady, "a process of the stack ended before it should", "read its last lines above, or its whole log in the run folder";
     ReadyTimeout = "ready_timeout", 0, NotReady, "a process of the stack was not ready in time", "read its log in the run folder, or raise --timeout";

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use dialtone_contract::CancelMode;
+
 use crate::span::{self, Unit};
 
 /// A moment of a batch.
@@ -128,6 +130,15 @@ impl fmt::Display for Kill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.victim, self.at)
     }
+}
+
+/// A cancel of the batch at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cancel {
+    /// When.
+    pub at: Moment,
+    /// What it does to calls under way.
+    pub mode: CancelMode,
 }
 
 #[cfg(test)]

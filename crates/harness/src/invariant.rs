@@ -93,7 +93,7 @@ fn lost(status: &BatchStatus, tally: &Tally) -> Result<(), String> {
 
 fn reported(status: &BatchStatus, report: Result<(), String>) -> Result<(), String> {
     match status.status {
-        BatchState::Completed => report,
+        BatchState::Completed | BatchState::Cancelled => report,
         other => Err(format!("the batch is {other}")),
     }
 }
@@ -111,7 +111,7 @@ fn unbounded(status: &BatchStatus, tally: &Tally, attempts_max: u32) -> Result<(
 }
 
 /// Every figure of the status against the same figure counted from the entries.
-fn drift(status: &BatchStatus, tally: &Tally) -> Vec<String> {
+pub(crate) fn drift(status: &BatchStatus, tally: &Tally) -> Vec<String> {
     let state = |state| tally.by_state.get(&state).copied().unwrap_or(0);
     let states = |pick: fn(EntryState) -> bool| {
         tally.by_state.iter().filter(|(state, _)| pick(**state)).map(|(_, n)| n).sum::<u32>()

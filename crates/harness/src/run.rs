@@ -29,7 +29,7 @@ pub struct Run {
     identity: Identity,
     bus: Bus,
     dir: RunDir,
-    plan: &'static [&'static str],
+    plan: Vec<&'static str>,
     require: bool,
     keep: bool,
     found: Mutex<Found>,
@@ -64,7 +64,13 @@ struct OpenCase {
 impl Run {
     /// A run with nothing found yet. `plan` names its checks in order; those that never get an
     /// answer are in the result as not run.
-    pub fn new(identity: Identity, bus: Bus, dir: RunDir, plan: &'static [&'static str]) -> Self {
+    pub fn new(
+        identity: Identity,
+        bus: Bus,
+        dir: RunDir,
+        plan: impl Into<Vec<&'static str>>,
+    ) -> Self {
+        let plan = plan.into();
         let found = Mutex::default();
         Self { identity, bus, dir, plan, require: false, keep: false, found }
     }
@@ -275,7 +281,7 @@ impl Run {
         let skipped = found.skips.first().filter(|_| exit == ExitCode::Skipped);
         envelope.error = worst(&found.failures).or(skipped).map(ErrorRecord::from);
         envelope.cases = found.cases;
-        envelope.checks = in_plan_order(self.plan, found.checks);
+        envelope.checks = in_plan_order(&self.plan, found.checks);
         envelope.invariants = found.invariants;
         envelope.metrics = found.metrics;
         envelope.artifacts = found.artifacts;
@@ -349,7 +355,7 @@ mod tests {
             again: "cargo xtask batch:test --seed 1".into(),
         };
         let dir = RunDir::create(base, "7f3a").expect("a run folder");
-        Run::new(identity, Bus::new(), dir, &["ready", "counts", "teardown"])
+        Run::new(identity, Bus::new(), dir, ["ready", "counts", "teardown"])
     }
 
     #[test]

@@ -6,6 +6,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
+use hyper::http::request::Builder;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -35,11 +36,22 @@ pub enum SseError {
     Broken(String),
 }
 
+/// One message of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// Its name; empty where it has none.
+    pub event: String,
+    /// Its lines.
+    pub data: String,
+}
+
 /// An open stream.
 #[derive(Debug)]
 pub struct Sse {
     body: Incoming,
     buffer: Vec<u8>,
+    /// Bytes of the buffer that were given as messages.
+    read: usize,
     ended: bool,
     connection: JoinHandle<()>,
 }
@@ -57,6 +69,27 @@ impl Sse {
     /// # Errors
     /// If the answer is not a stream.
     pub async fn open(port: u16, path: &str, body: Vec<u8>) -> Result<Self, SseError> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(CONTENT_TYPE, "application/json");
+        Self::send(port, request, body).await
+    }
+
+    /// Asks for the stream at `http://127.0.0.1:<port><path>`, from behind the message with the id
+    /// `after` on; 0 is the beginning.
+    ///
+    /// # Errors
+    /// If the answer is not a stream.
+    pub async fn resume(port: u16, path: &str, after: u64) -> Result<Self, SseError> {
+        let mut request = Request::builder().method(Method::GET).uri(path);
+        if after > 0 {
+            request = request.header("last-event-id", after);
+        }
+        Self::send(port, request, Vec::new()).await
+    }
+
+    async fn send(port: u16, request: Builder, body: Vec<u8>) -> Result<Self, SseError> {
         let silent = |error: &dyn std::error::Error| SseError::Silent(crate::http::chain(error));
         let socket = TcpStream::connect(("127.0.0.1", port)).await.map_err(|e| silent(&e))?;
         let _ = socket.set_nodelay(true);
@@ -66,11 +99,8 @@ impl Sse {
             // How it ends is seen by whoever reads the body.
             let _ = connection.await;
         });
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(path)
+        let request = request
             .header(HOST, format!("127.0.0.1:{port}"))
-            .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "text/event-stream")
             .body(Full::new(Bytes::from(body)));
         let sent = match request {
@@ -87,8 +117,13 @@ impl Sse {
         let media = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media = media.unwrap_or("no content type").to_owned();
         let status = answer.status();
-        let mut stream =
-            Self { body: answer.into_body(), buffer: Vec::new(), ended: false, connection };
+        let mut stream = Self {
+            body: answer.into_body(),
+            buffer: Vec::new(),
+            read: 0,
+            ended: false,
+            connection,
+        };
         if status == StatusCode::OK && media.starts_with("text/event-stream") {
             return Ok(stream);
         }
@@ -101,6 +136,14 @@ impl Sse {
     /// # Errors
     /// If the stream ends in the middle of a message, breaks off, or a message is too long.
     pub async fn next(&mut self) -> Result<Option<String>, SseError> {
+        Ok(self.next_message().await?.map(|message| message.data))
+    }
+
+    /// The next message that has data; `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn next_message(&mut self) -> Result<Option<Message>, SseError> {
         loop {
             if let Some(message) = self.message()? {
                 return Ok(Some(message));
@@ -115,29 +158,28 @@ impl Sse {
             if self.buffer.len() > MESSAGE_MAX {
                 return Err(SseError::Broken(format!("a message is over {MESSAGE_MAX} bytes")));
             }
-            self.read().await?;
+            self.fill().await?;
         }
     }
 
     /// The next message of the buffer that has data; comments and other fields are passed over.
-    fn message(&mut self) -> Result<Option<String>, SseError> {
-        while let Some((end, gap)) = blank_line(&self.buffer) {
-            let block: Vec<u8> = self.buffer.drain(..end + gap).take(end).collect();
-            let block = String::from_utf8(block)
+    fn message(&mut self) -> Result<Option<Message>, SseError> {
+        while let Some((end, gap)) = blank_line(&self.buffer[self.read..]) {
+            let block = &self.buffer[self.read..self.read + end];
+            let block = std::str::from_utf8(block)
                 .map_err(|_| SseError::Broken("a message is not UTF-8".to_owned()))?;
-            let data: Vec<&str> = block
-                .lines()
-                .filter_map(|line| line.strip_prefix("data:"))
-                .map(|data| data.strip_prefix(' ').unwrap_or(data))
-                .collect();
-            if !data.is_empty() {
-                return Ok(Some(data.join("\n")));
+            let message = message_of(block);
+            self.read += end + gap;
+            if message.is_some() {
+                return Ok(message);
             }
         }
+        // What was read goes at once, not message by message.
+        self.buffer.drain(..std::mem::take(&mut self.read));
         Ok(None)
     }
 
-    async fn read(&mut self) -> Result<(), SseError> {
+    async fn fill(&mut self) -> Result<(), SseError> {
         match self.body.frame().await {
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
@@ -154,20 +196,44 @@ impl Sse {
     async fn rest(&mut self) -> String {
         /// Enough to see what it is.
         const SHOWN: usize = 300;
-        while !self.ended && self.buffer.len() < SHOWN && self.read().await.is_ok() {}
+        while !self.ended && self.buffer.len() < SHOWN && self.fill().await.is_ok() {}
         self.buffer.truncate(SHOWN);
         String::from_utf8_lossy(&self.buffer).into_owned()
     }
 }
 
+/// The message of a block; `None` if it has no data.
+fn message_of(block: &str) -> Option<Message> {
+    let mut event = "";
+    let mut data = Vec::new();
+    for line in block.lines() {
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "data" => data.push(value),
+            "event" => event = value,
+            _ => {}
+        }
+    }
+    let message = Message { event: event.to_owned(), data: data.join("\n") };
+    (!data.is_empty()).then_some(message)
+}
+
 /// Where the first blank line begins, and how long it is with the line end before it.
 fn blank_line(buffer: &[u8]) -> Option<(usize, usize)> {
-    let at = |gap: &[u8]| {
-        buffer.windows(gap.len()).position(|window| window == gap).map(|at| (at, gap.len()))
-    };
-    match (at(b"\n\n"), at(b"\r\n\r\n")) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
+    let mut from = 0;
+    loop {
+        let end = from + buffer[from..].iter().position(|byte| *byte == b'\n')?;
+        let gap = match buffer[end + 1..] {
+            [b'\n', ..] => 2,
+            [b'\r', b'\n', ..] => 3,
+            _ => {
+                from = end + 1;
+                continue;
+            }
+        };
+        let before = end.checked_sub(1).filter(|before| buffer[*before] == b'\r');
+        return Some(before.map_or((end, gap), |before| (before, gap + 1)));
     }
 }
 
@@ -219,6 +285,19 @@ mod tests {
         ])
         .await;
         assert_eq!((messages.join("|").as_str(), error), ("{\"a\":1}|two\nlines|[DONE]", None));
+    }
+
+    #[tokio::test]
+    async fn a_message_has_its_name_and_comments_are_none() {
+        let text = ": beat\n\nid: 7\nevent: entry.leased\ndata: {}\n\nevent: done\n\ndata: x\n\n";
+        let port = answering(Box::leak(Box::new([HEAD, text])));
+        let mut stream = Sse::resume(port, "/", 6).await.expect("a stream");
+        let mut told = Vec::new();
+        while let Some(message) = stream.next_message().await.expect("whole") {
+            told.push((message.event, message.data));
+        }
+        let pair = |event: &str, data: &str| (event.to_owned(), data.to_owned());
+        assert_eq!(told, [pair("entry.leased", "{}"), pair("", "x")]);
     }
 
     #[tokio::test]

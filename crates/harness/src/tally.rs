@@ -98,6 +98,8 @@ pub struct Line {
     pub as_planned: u32,
     /// Those of them that an outage cost another end.
     pub lost: u32,
+    /// Those of them that the batch's cancel ended.
+    pub cut: u32,
     /// Attempts that they took.
     pub attempts: u32,
 }
@@ -107,6 +109,7 @@ pub struct Line {
 pub struct Tally {
     attempts_max: u32,
     outages: Outages,
+    cancelled: bool,
     /// Entries seen.
     pub entries: u32,
     /// By plan.
@@ -127,6 +130,12 @@ pub struct Tally {
     pub wrong: Grouped,
     /// Entries that did not end as planned because their closing attempt met an outage.
     pub lost: Grouped,
+    /// Entries that the batch's cancel ended.
+    pub cut: u32,
+    /// Those of them whose dial was claimed.
+    pub cut_live: u32,
+    /// Those of them that would have been dialled and were not.
+    pub cut_undialled: u32,
     /// Those of the lost whose dial was never claimed.
     pub lost_undialled: u32,
     /// Attempts that were under way while a service was away.
@@ -153,6 +162,7 @@ impl Tally {
         Self {
             attempts_max,
             outages: Outages::default(),
+            cancelled: false,
             entries: 0,
             plans: BTreeMap::new(),
             by_state: BTreeMap::new(),
@@ -163,6 +173,9 @@ impl Tally {
             dials: 0,
             wrong: Grouped::default(),
             lost: Grouped::default(),
+            cut: 0,
+            cut_live: 0,
+            cut_undialled: 0,
             lost_undialled: 0,
             excused: 0,
             repeated: 0,
@@ -179,6 +192,12 @@ impl Tally {
     #[must_use]
     pub fn excusing(self, outages: Outages) -> Self {
         Self { outages, ..self }
+    }
+
+    /// The batch was cancelled: its entries may have ended by that.
+    #[must_use]
+    pub fn cancelled(self, cancelled: bool) -> Self {
+        Self { cancelled, ..self }
     }
 
     /// Takes the next entry; they come by place in the batch.
@@ -204,6 +223,10 @@ impl Tally {
         if let Some(plan) = entry.planned_outcome {
             self.add_plan(entry, plan, attempts);
         }
+        if self.is_cut(entry) {
+            self.cut += 1;
+            self.cut_live += u32::from(dialled(entry));
+        }
         self.add_outages(entry);
         self.add_expiries(entry);
         self.add_invariants(entry, attempts);
@@ -214,12 +237,18 @@ impl Tally {
         let as_planned = entry.outcome == Some(expected) && entry.state == expected.final_state();
         let closing = entry.attempts.last();
         let lost = closing.filter(|closing| !as_planned && self.is_lost(entry, closing));
+        let cut = self.is_cut(entry);
         let line = self.plans.entry(plan).or_default();
         line.planned += 1;
         line.attempts += attempts;
         line.as_planned += u32::from(as_planned);
         line.lost += u32::from(lost.is_some());
         if as_planned {
+            return;
+        }
+        if cut {
+            line.cut += 1;
+            self.cut_undialled += u32::from(plan.claims() && !dialled(entry));
             return;
         }
         let cause = format!("planned {plan}, ended {} ({})", entry.state, outcome(entry.outcome));
@@ -231,6 +260,11 @@ impl Tally {
             }
             None => self.wrong.add(cause, id),
         }
+    }
+
+    /// Whether the batch's cancel ended it.
+    fn is_cut(&self, entry: &EntryView) -> bool {
+        self.cancelled && entry.outcome == Some(Outcome::Cancelled)
     }
 
     /// Whether an outage explains how the entry ended: the platform gave its closing attempt up,
@@ -322,6 +356,11 @@ impl Tally {
     pub fn ended(&self, outcome: Outcome) -> u32 {
         self.by_outcome.get(&outcome).copied().unwrap_or(0)
     }
+}
+
+/// Whether its dial was ever claimed.
+fn dialled(entry: &EntryView) -> bool {
+    entry.attempts.iter().any(|attempt| attempt.claimed_at.is_some())
 }
 
 /// Why the last attempt cannot be what closed the entry.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use dialtone_clock::TimeScale;
 use dialtone_contract::wire::OutcomeMode;
-use dialtone_contract::{ErrorCode, TestMix, limits};
-use dialtone_harness::drill::{Kill, Victim};
+use dialtone_contract::{CancelMode, ErrorCode, TestMix, limits};
+use dialtone_harness::drill::{Cancel, Kill, Moment, Victim};
 use dialtone_harness::failure::Failure;
 use dialtone_harness::flow::batch::{self, Opening, Options};
 use dialtone_harness::flow::{Limits, LiveKit};
@@ -20,6 +20,11 @@ use crate::tasks::livekit;
 const FAST: u32 = 10;
 /// How long a run at scaled time may take unless told otherwise.
 const DEADLINE: Duration = Duration::from_secs(600);
+/// What an entry may add to that: a guard for each of its attempts if nobody answers, shared with
+/// the others in flight, on a machine that is busy otherwise.
+const ENTRY: Duration = Duration::from_millis(20);
+/// What a wave may add to that: several calls after each other, in simulated time.
+const WAVE: Duration = Duration::from_secs(300);
 
 /// Flags of `batch:test`.
 #[derive(Clone, Debug, clap::Args)]
@@ -76,6 +81,17 @@ pub struct Args {
     /// server, worker or livekit; may be given several times.
     #[arg(long, value_name = "WHO@40%|WHO@90s", value_parser = kill)]
     kill: Vec<Kill>,
+    /// Cancel the batch when so many entries have ended, or so long after the trigger in
+    /// simulated time.
+    #[arg(long, value_name = "40%|90s", value_parser = moment)]
+    cancel_at: Option<Moment>,
+    /// What the cancel does to calls under way: hang them up, or let those go on that have
+    /// reached their callee.
+    #[arg(long, value_name = "MODE", value_enum, default_value_t, requires = "cancel_at")]
+    cancel_mode: Mode,
+    /// Calls in waves of 15, each of which ends before the next one begins.
+    #[arg(long)]
+    waves: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -88,6 +104,25 @@ enum Outcomes {
     Exact,
     /// As weights.
     Weighted,
+}
+
+/// What a cancel does to calls under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Hangs them up.
+    #[default]
+    Hangup,
+    /// Lets calls go on that have reached their callee.
+    Drain,
+}
+
+impl From<Mode> for CancelMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Hangup => Self::Hangup,
+            Mode::Drain => Self::Drain,
+        }
+    }
 }
 
 impl From<Outcomes> for OutcomeMode {
@@ -127,6 +162,10 @@ fn time_scale(text: &str) -> Result<TimeScale, String> {
     }
     let factor = text.parse().ok().and_then(TimeScale::new);
     factor.ok_or_else(|| "expected `max` or a whole number from 1 to 240".to_owned())
+}
+
+fn moment(text: &str) -> Result<Moment, String> {
+    text.parse()
 }
 
 fn kill(text: &str) -> Result<Kill, String> {
@@ -177,6 +216,27 @@ impl Args {
         Ok(Wanted { mix, livekit, scale })
     }
 
+    fn cancel(&self) -> Option<Cancel> {
+        self.cancel_at.map(|at| Cancel { at, mode: self.cancel_mode.into() })
+    }
+
+    /// How long the run may take unless told otherwise. Large batches take longer, and waves
+    /// wait for the slowest call of each.
+    fn deadline(&self, scale: TimeScale) -> Option<Duration> {
+        let entries = u32::try_from(self.total).unwrap_or(u32::MAX);
+        if scale.factor() < FAST {
+            return None;
+        }
+        let work = if self.waves {
+            let waves = entries.div_ceil(batch::WAVE_SIZE) * (limits::MAX_RETRIES_DEFAULT + 1);
+            scale.guard(WAVE) * waves
+        } else {
+            let usual = limits::MAX_CONCURRENT_DEFAULT;
+            ENTRY * entries * usual / self.max_concurrent.min(usual)
+        };
+        Some(DEADLINE + work)
+    }
+
     /// The command that does the same again.
     fn again(&self, wanted: &Wanted, seed: u64) -> String {
         let Wanted { mix, scale, livekit } = wanted;
@@ -209,6 +269,15 @@ impl Args {
         for kill in &self.kill {
             text += &format!(" --kill {kill}");
         }
+        if let Some(Cancel { at, mode }) = self.cancel() {
+            text += &format!(" --cancel-at {at}");
+            if mode != CancelMode::Hangup {
+                text += &format!(" --cancel-mode {mode}");
+            }
+        }
+        if self.waves {
+            text += " --waves";
+        }
         text + &format!(" --seed {seed}")
     }
 }
@@ -229,11 +298,12 @@ pub async fn run(args: &Args) -> u8 {
         max_concurrent: args.max_concurrent,
     };
     session.bus.emit(batch::opening(&session.identity, wanted.mix, &opening));
-    let (binaries, run) = match session.get_ready(common, batch::checks(wanted.mix)).await {
+    let checks = batch::checks(wanted.mix, &args.kill, args.cancel());
+    let (binaries, run) = match session.get_ready(common, checks).await {
         Ok(ready) => ready,
         Err(code) => return code,
     };
-    let fast = wanted.scale.factor() >= FAST;
+    let deadline = args.deadline(wanted.scale);
     let options = Options {
         mix: wanted.mix,
         mode: args.outcomes.into(),
@@ -241,13 +311,13 @@ pub async fn run(args: &Args) -> u8 {
         max_concurrent: args.max_concurrent,
         livekit: wanted.livekit,
         kills: args.kill.clone(),
+        cancel: args.cancel(),
+        waves: args.waves,
         ready_within: common.timeout,
         binaries,
     };
-    let limits = Limits {
-        interrupt: session.interrupt.clone(),
-        deadline: common.deadline.or(fast.then_some(DEADLINE)),
-    };
+    let limits =
+        Limits { interrupt: session.interrupt.clone(), deadline: common.deadline.or(deadline) };
     let envelope = batch::run(run, &options, limits).await;
     session.exit(envelope)
 }
@@ -278,6 +348,8 @@ mod tests {
             "--total 149 --livekit-url ws://127.0.0.1:7880 --seed 7",
             "--total 149 --livekit-url ws://127.0.0.1:7880 --time-scale 240 --seed 7",
             "--total 149 --kill test-worker@40% --kill dialtone@90s --seed 7",
+            "--total 149 --cancel-at 40% --seed 7",
+            "--total 149 --kill dialtone@40% --cancel-at 90s --cancel-mode drain --waves --seed 7",
         ] {
             let args = read(line);
             let wanted = args.wanted().expect("possible");
@@ -300,6 +372,20 @@ mod tests {
             read(&line).wanted().map(|_| ()).map_err(|failure| failure.exit.code())
         };
         assert_eq!((with("server@40%"), with("livekit@40%")), (Ok(()), Err(2)));
+    }
+
+    #[test]
+    fn a_large_batch_and_waves_may_take_longer() {
+        let deadline = |line: &str| {
+            let args = read(line);
+            args.deadline(args.wanted().expect("possible").scale).map(|span| span.as_secs())
+        };
+        assert_eq!(deadline(""), Some(602));
+        assert_eq!(deadline("--total 10000"), Some(800));
+        assert_eq!(deadline("--total 10000 --max-concurrent 10"), Some(1_600));
+        assert_eq!(deadline("--waves"), Some(645));
+        assert_eq!(deadline("--waves --total 1000000"), Some(600 + 300_001));
+        assert_eq!(deadline("--time-scale 9"), None);
     }
 
     #[test]

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use dialtone_clock::{Clock as _, ScaledClock, TimeScale, Timeline};
 use dialtone_contract::wire::{BatchOptions, BatchStatus, OutcomeMode, TestBatchRequest};
 use dialtone_contract::{TestMix, limits};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
+use super::agreement::{Agreement, Reader, WAITING};
+use super::cancel::{Answers, Canceller, Played};
 use super::follow::{self, Api};
 use super::judge::{self, Asked, Jobs};
 use super::scripts::{self, Scripts};
@@ -15,7 +17,7 @@ use super::strike::{Moments, Standing, Strike, Striker};
 use super::verdict::{self, Done};
 use super::watch::Watch;
 use super::{Binaries, Guard, Limits, LiveKit, figures, verify};
-use crate::drill::{Kill, Victim};
+use crate::drill::{Cancel, Kill, Victim};
 use crate::envelope::Envelope;
 use crate::event::Event;
 use crate::failure::Failure;
@@ -27,25 +29,19 @@ use crate::tally::Tally;
 /// The command.
 pub const COMMAND: &str = "batch:test";
 
-/// Its checks, in order.
-const CHECKS: &[&str] =
-    &["ready", "trigger", "counts", "attempts", "false_expiries", "invariants", "teardown"];
+/// Calls of a wave.
+pub const WAVE_SIZE: u32 = 15;
 
-/// Its checks where agents go wrong by script, in order.
-const CHECKS_OF_SCRIPTS: &[&str] = &[
-    "ready",
-    "trigger",
-    "counts",
-    "attempts",
-    "false_expiries",
-    verdict::SCRIPTS,
-    "invariants",
-    "teardown",
-];
-
-/// The checks on a batch of this mix, in order.
-pub fn checks(mix: TestMix) -> &'static [&'static str] {
-    if mix.faults.is_none() { CHECKS } else { CHECKS_OF_SCRIPTS }
+/// The checks of a run, in order: some runs have more to prove.
+pub fn checks(mix: TestMix, kills: &[Kill], cancel: Option<Cancel>) -> Vec<&'static str> {
+    let own = [
+        (!mix.faults.is_none(), verdict::SCRIPTS),
+        (!kills.is_empty(), verdict::RECOVERY),
+        (cancel.is_some(), verdict::CANCEL),
+    ];
+    let own = own.into_iter().filter_map(|(wanted, name)| wanted.then_some(name));
+    let before = ["ready", "trigger", "counts", "attempts", "false_expiries"];
+    before.into_iter().chain(own).chain(["agreement", "invariants", "teardown"]).collect()
 }
 
 /// The voice and the user of a fresh store.
@@ -67,6 +63,10 @@ pub struct Options {
     pub livekit: LiveKit,
     /// Services that are killed meanwhile.
     pub kills: Vec<Kill>,
+    /// When the batch is cancelled.
+    pub cancel: Option<Cancel>,
+    /// Whether calls are made in waves, each of which ends before the next one begins.
+    pub waves: bool,
     /// How long the stack may take to be ready.
     pub ready_within: Duration,
     /// The binaries.
@@ -74,7 +74,7 @@ pub struct Options {
 }
 
 impl Options {
-    fn asked(&self) -> Asked {
+    pub(super) fn asked(&self) -> Asked {
         let attempts_max = BatchOptions::default().max_retries + 1;
         Asked { mix: self.mix, mode: self.mode, attempts_max }
     }
@@ -95,6 +95,7 @@ impl Options {
             durations: Default::default(),
             options: BatchOptions {
                 max_concurrent: self.max_concurrent,
+                wave_size: if self.waves { WAVE_SIZE } else { 0 },
                 ..BatchOptions::default()
             },
         }
@@ -188,7 +189,7 @@ pub async fn run(run: Run, options: &Options, limits: Limits) -> Envelope {
         let slow_disk = figures::slow_disk(&run);
         let together = figures::slow_together(&lag, run.metric_value("commit_max_ms"));
         let slow = too_slow.as_ref().or(slow_disk.as_ref()).or(together.as_ref());
-        verdict::judge_all(&run, options.asked(), &done, recount, slow);
+        verdict::judge_all(&run, options, &done, recount, slow);
     }
     verdict::teardown(&run, down, &left);
     guard.last_signal(&run);
@@ -235,6 +236,15 @@ struct Play<'a> {
     clock: ScaledClock,
 }
 
+/// A batch that has ended, as far as it was followed.
+struct Ended {
+    batch: String,
+    status: BatchStatus,
+    agreement: Agreement,
+    strikes: Vec<Strike>,
+    answers: Option<Answers>,
+}
+
 impl Play<'_> {
     /// From started to ended, or to the reason why it never will be.
     async fn through(&self, planned: &Planned, began: Instant) -> Result<Done, Failure> {
@@ -265,10 +275,9 @@ impl Play<'_> {
 
     /// Triggers the batch, follows it, reads what became of it.
     async fn work(&self, planned: &Planned) -> Result<Done, Failure> {
-        let Self { run, options, guard, watch, stack, .. } = self;
+        let Self { run, options, guard, stack, .. } = self;
         let base = planned.api.as_str();
         let api = Api { http: stack.http(), base };
-        let asked = options.asked();
         guard.step.set("triggering the batch");
         let began = Instant::now();
         let request = options.request(run.identity().seed);
@@ -281,19 +290,46 @@ impl Play<'_> {
         };
         run.pass("trigger", began.elapsed(), format!("batch {batch}"));
         let begun = self.clock.now();
+        let agreement = Agreement::default();
         let (told, standing) = watch::channel(Standing::default());
+        let (seen, statuses) = mpsc::channel(WAITING);
         let moments = Moments { clock: self.clock.clone(), begun, standing };
-        let (status, strikes) =
-            tokio::try_join!(self.follow(&api, &batch, &told), self.strike(planned, moments),)?;
-        let tally = Tally::new(asked.attempts_max).excusing(self.outages(&strikes));
+        let reader = Reader::new(&agreement, planned.api_port, &batch);
+        let (status, strikes, answers, ()) = tokio::try_join!(
+            self.follow(&api, &batch, &told, seen),
+            self.strike(planned, &agreement, moments.clone()),
+            self.cancel(&api, &batch, moments),
+            async {
+                reader.compare(statuses).await;
+                Ok(())
+            },
+        )?;
+        let ended = Ended { batch, status, agreement, strikes, answers };
+        self.read(planned, &api, ended).await
+    }
+
+    /// Reads what became of a batch that has ended.
+    async fn read(&self, planned: &Planned, api: &Api<'_>, ended: Ended) -> Result<Done, Failure> {
+        let Self { run, options, guard, watch, stack, .. } = self;
+        let asked = options.asked();
+        let Ended { batch, status, agreement, strikes, answers } = ended;
+        let cancelled = self.after_cancel(api, &batch, answers).await?;
+        let cut = cancelled.as_ref().is_some_and(|played| played.answers.is_some());
+        let tally = Tally::new(asked.attempts_max).excusing(self.outages(&strikes)).cancelled(cut);
         let tally = api.entries(&batch, tally, &guard.step).await?;
         let report = api.report(&status).await;
         let scripts = self.scripts(asked, &strikes).await;
         let taken = watch.jobs_taken(stack, planned.livekit_dev.as_deref()).await?;
         let jobs = Jobs { taken, unseen: self.unseen(&strikes) };
         figures::of_api(run, asked, &status, &tally);
-        figures::of_server(run, stack.http(), base).await;
-        Ok(Done { batch, status, tally, report, jobs, scripts })
+        figures::of_server(run, stack.http(), api.base).await;
+        let restarted = strikes.iter().any(|strike| strike.kill.victim == Victim::Dialtone);
+        if let Some(callbacks) = agreement.callbacks().filter(|_| restarted) {
+            // The server's own count began anew.
+            run.metric("callbacks", f64::from(callbacks));
+        }
+        agreement.compare_end(&status, &tally, report.as_ref().ok());
+        Ok(Done { batch, status, tally, report, jobs, agreement, strikes, cancelled, scripts })
     }
 
     /// Follows the batch to its end, and tells how far it is.
@@ -302,6 +338,7 @@ impl Play<'_> {
         api: &Api<'_>,
         batch: &str,
         told: &watch::Sender<Standing>,
+        seen: mpsc::Sender<BatchStatus>,
     ) -> Result<BatchStatus, Failure> {
         let Self { run, options, guard, watch, .. } = self;
         let factor = options.scale.factor();
@@ -309,19 +346,31 @@ impl Play<'_> {
         let tell = |status: &BatchStatus, progress| {
             watch.dials(status.dials);
             told.send_replace(Standing::from(status));
+            if !status.status.is_terminal() {
+                // One that finds no room is passed over; the next one is as good.
+                let _ = seen.try_send(status.clone());
+            }
             run.simulated(followed.elapsed() * factor);
             follow::tell(run.bus(), &guard.step, progress);
         };
         let status = api.follow(batch, factor, tell).await?;
         run.simulated(followed.elapsed() * factor);
+        // The last one must not be missed.
+        let _ = seen.send(status.clone()).await;
         Ok(status)
     }
 
     /// Kills what shall be killed, and waits for its return.
-    async fn strike(&self, planned: &Planned, moments: Moments) -> Result<Vec<Strike>, Failure> {
+    async fn strike(
+        &self,
+        planned: &Planned,
+        agreement: &Agreement,
+        moments: Moments,
+    ) -> Result<Vec<Strike>, Failure> {
         let Self { run, options, watch, stack, .. } = self;
         let livekit_dev = planned.livekit_dev.as_deref();
-        let striker = Striker { stack, watch, livekit_dev, bus: run.bus(), moments };
+        let bus = run.bus();
+        let striker = Striker { stack, watch, agreement, livekit_dev, bus, moments };
         striker.play(&options.kills).await
     }
 
@@ -340,6 +389,36 @@ impl Play<'_> {
             run.metric("scripts_played", scripts.as_scripted() as f64);
         }
         Some(read)
+    }
+
+    /// Cancels the batch, if that was asked for and its moment comes.
+    async fn cancel(
+        &self,
+        api: &Api<'_>,
+        batch: &str,
+        moments: Moments,
+    ) -> Result<Option<Answers>, Failure> {
+        let Some(cancel) = self.options.cancel else { return Ok(None) };
+        let Api { http, base } = *api;
+        let canceller = Canceller { http, base, batch, mode: cancel.mode };
+        canceller.play(cancel, moments).await
+    }
+
+    /// Cancels a batch that has ended by a cancel once more.
+    async fn after_cancel(
+        &self,
+        api: &Api<'_>,
+        batch: &str,
+        answers: Option<Answers>,
+    ) -> Result<Option<Played>, Failure> {
+        let Some(cancel) = self.options.cancel else { return Ok(None) };
+        let Api { http, base } = *api;
+        let canceller = Canceller { http, base, batch, mode: cancel.mode };
+        let late = match &answers {
+            Some(_) => Some(canceller.send().await?.0),
+            None => None,
+        };
+        Ok(Some(Played { cancel, answers, late }))
     }
 
     fn outages(&self, strikes: &[Strike]) -> Outages {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dialtone_contract::ErrorCode;
 use dialtone_contract::wire::{BatchStatus, EntryPage, TestBatchRequest, TriggerResponse};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::Step;
@@ -25,7 +25,7 @@ const ANSWER: Duration = Duration::from_secs(15);
 /// Between two answers of a status that changes all the time.
 const PACE: Duration = Duration::from_millis(100);
 /// How long the API may be unreachable before it counts as lost.
-const LOST: Duration = Duration::from_secs(10);
+pub(super) const LOST: Duration = Duration::from_secs(10);
 /// Entries on one page.
 const PAGE: u32 = 1_000;
 
@@ -95,12 +95,18 @@ impl Api<'_> {
                     heard = Instant::now();
                     let status: BatchStatus = read("GET /batch/batch-status", &answer)
                         .map_err(|text| Failure::new(ErrorCode::CheckFailed, text))?;
+                    let tag = answer.headers.get("etag").and_then(|tag| tag.to_str().ok());
+                    let tag = tag.unwrap_or_default();
+                    if tag.trim_matches('"') != status.event_seq.to_string() {
+                        let seq = status.event_seq;
+                        let text = format!("the status at event {seq} carries the ETag {tag}");
+                        return Err(Failure::new(ErrorCode::CheckFailed, text));
+                    }
                     tell(&status, progress(&status, began.elapsed() * factor));
                     if status.status.is_terminal() {
                         return Ok(status);
                     }
-                    let tag = answer.headers.get("etag").and_then(|tag| tag.to_str().ok());
-                    tag.unwrap_or_default().clone_into(&mut etag);
+                    tag.clone_into(&mut etag);
                 }
                 Err(error) if heard.elapsed() > LOST => return Err(lost(&chain(&error))),
                 Err(_) => {}
@@ -143,7 +149,7 @@ impl Api<'_> {
     ///
     /// # Errors
     /// If it cannot.
-    pub async fn report(&self, status: &BatchStatus) -> Result<(), String> {
+    pub async fn report(&self, status: &BatchStatus) -> Result<Value, String> {
         let Some(path) = &status.report_url else {
             return Err("the batch ended and names no report".to_owned());
         };
@@ -151,7 +157,7 @@ impl Api<'_> {
         // The summary alone: the entries have been read already, and can be very many.
         let url = format!("{url}?entries=false");
         let answer = self.http.get(&url, &[], ANSWER).await.map_err(|error| chain(&error))?;
-        read::<serde_json::Value>(&format!("GET {path}"), &answer).map(drop)
+        read(&format!("GET {path}"), &answer)
     }
 }
 

@@ -143,10 +143,13 @@ impl Asked {
         let expected = self.expected();
         match self.mode {
             OutcomeMode::Exact => {
-                Expected { attempts: expected.attempts.widened(0, tally.repeated), ..expected }
+                let repeated = expected.attempts.widened(0, tally.repeated);
+                // What a cancel ended has made fewer attempts than planned, or none.
+                let least = if tally.cut > 0 { 0 } else { repeated.low };
+                Expected { attempts: Band { low: least, ..repeated }, ..expected }
             }
             OutcomeMode::Weighted => {
-                let excused = tally.excused;
+                let excused = tally.excused + tally.cut;
                 Expected {
                     completed: expected.completed.widened(excused, 0),
                     failed: expected.failed.widened(excused, 0),
@@ -174,16 +177,7 @@ pub fn counts(asked: Asked, tally: &Tally) -> Result<String, Failure> {
             let message = format!("{} entries did not end as planned", tally.wrong.count);
             return Err(wrong(message).evidence(tally.wrong.told()));
         }
-        let lost = tally.lost.count;
-        let (as_planned, live) = (tally.entries - lost, tally.caught_live);
-        return Ok(match lost {
-            0 => format!("{as_planned} entries ended as planned"),
-            _ => format!(
-                "{as_planned} entries ended as planned, {lost} were lost to an outage ({live} calls \
-                 were live then): {}",
-                tally.lost.causes()
-            ),
-        });
+        return Ok(ended_so(tally));
     }
     let expected = asked.expected_of(tally);
     let off: Vec<String> = [
@@ -201,6 +195,21 @@ pub fn counts(asked: Asked, tally: &Tally) -> Result<String, Failure> {
         Some(first) => Err(wrong(first.clone()).evidence(off)),
         None => Ok(format!("{} entries, every count inside its 99 % band", tally.entries)),
     }
+}
+
+/// How the entries of an exact batch ended, where all of it is right.
+fn ended_so(tally: &Tally) -> String {
+    let lost = tally.lost.count;
+    let (as_planned, live) = (tally.entries - lost - tally.cut, tally.caught_live);
+    let mut text = format!("{as_planned} entries ended as planned");
+    if tally.cut > 0 {
+        text += &format!(", {} were cancelled ({} in a call)", tally.cut, tally.cut_live);
+    }
+    if lost > 0 {
+        let causes = tally.lost.causes();
+        text += &format!(", {lost} were lost to an outage ({live} calls were live then): {causes}");
+    }
+    text
 }
 
 /// The jobs that workers took.
@@ -224,10 +233,15 @@ pub fn attempts(
     let expected = asked.expected_of(tally);
     let reported = tally.ended(Outcome::Completed) + tally.ended(Outcome::Failed);
     let dials = match asked.mode {
-        OutcomeMode::Exact => asked.dials().saturating_sub(tally.lost_undialled.into()),
+        OutcomeMode::Exact => {
+            let never = u64::from(tally.lost_undialled + tally.cut_undialled);
+            asked.dials().saturating_sub(never)
+        }
         // Every dial ends in a report and every report needs a dial, whatever was drawn; the
         // agent of a lost one never reported.
-        OutcomeMode::Weighted => u64::from(reported + tally.ended(Outcome::AgentError)),
+        OutcomeMode::Weighted => {
+            u64::from(reported + tally.ended(Outcome::AgentError) + tally.cut_live)
+        }
     };
     let mut off = Vec::new();
     for (name, seen) in [("attempts", status.attempts), ("attempt rows", tally.attempts)] {
@@ -302,9 +316,11 @@ fn exact_rows(mix: TestMix, tally: &Tally) -> Vec<TableRow> {
                 (_, Outcome::Completed) => Outcome::Completed.to_string(),
                 (_, outcome) => format!("failed ({outcome})"),
             };
-            if line.lost > 0 {
+            for (n, how) in [(line.lost, "lost to an outage"), (line.cut, "cancelled")] {
                 let gap = if ended_as.is_empty() { "" } else { ", " };
-                ended_as += &format!("{gap}{} lost to an outage", line.lost);
+                if n > 0 {
+                    ended_as += &format!("{gap}{n} {how}");
+                }
             }
             TableRow {
                 name: plan.to_string(),
@@ -312,7 +328,7 @@ fn exact_rows(mix: TestMix, tally: &Tally) -> Vec<TableRow> {
                 ended: line.as_planned,
                 ended_as,
                 attempts: Some(line.attempts),
-                good: line.as_planned + line.lost == planned && line.planned == planned,
+                good: line.as_planned + line.lost + line.cut == planned && line.planned == planned,
             }
         })
         .collect()

@@ -396,3 +396,43 @@ fn an_attempt_that_an_outage_cost_is_made_again_and_counts() {
     let tally = after_outage(&entries);
     assert!(attempts(EXACT, &tally, &now, jobs(None)).is_err(), "it was over before");
 }
+
+/// An entry that a cancel ended, after so many attempts.
+fn cut(seq: u32, plan: PlannedOutcome, attempts: usize) -> EntryView {
+    let mut entry = entry(seq, plan);
+    entry.state = EntryState::Cancelled;
+    entry.outcome = Some(Outcome::Cancelled);
+    entry.attempts.truncate(attempts);
+    for attempt in &mut entry.attempts {
+        attempt.reason = Some("cancelled".into());
+    }
+    entry
+}
+
+#[test]
+fn what_a_cancel_ended_is_right_in_a_cancelled_batch_only() {
+    use PlannedOutcome::{Completed, Dropped, Stuck};
+    let mut entries = good();
+    entries[0] = cut(1, Completed, 1);
+    entries[3] = cut(4, Completed, 0);
+    entries[2] = cut(3, Stuck, 2);
+    entries[4] = cut(5, Dropped, 0);
+    let mut tally = Tally::new(3).cancelled(true);
+    entries.iter().for_each(|entry| tally.add(entry));
+    let told = counts(EXACT, &tally);
+    assert_eq!(told, Ok("1 entries ended as planned, 4 were cancelled (1 in a call)".into()));
+    let mut now = status(&tally);
+    now.status = BatchState::Cancelled;
+    now.cancelled_calls = 4;
+    assert_eq!(attempts(EXACT, &tally, &now, jobs(None)), Ok("4 attempts, 2 dials".into()));
+    assert!(false_expiries(&tally).is_ok());
+    assert_eq!(broken(&now, &tally, Ok(())), Vec::<String>::new());
+    assert_eq!(broken(&now, &tally, Err("404".into())), ["one_report"]);
+    assert!(table(EXACT, &tally).iter().all(|row| row.good));
+    // A dial more than was claimed is wrong in a cancelled batch too.
+    now.dials += 1;
+    assert!(attempts(EXACT, &tally, &now, jobs(None)).is_err());
+    let mut uncancelled = Tally::new(3);
+    entries.iter().for_each(|entry| uncancelled.add(entry));
+    assert!(counts(EXACT, &uncancelled).is_err());
+}

@@ -1,10 +1,13 @@
 //! The scenarios that a command plays through.
 
+mod agreement;
 pub mod batch;
+mod cancel;
 pub mod dev;
 mod figures;
 mod follow;
 mod judge;
+mod recovery;
 mod scripts;
 pub mod soak;
 mod stack_of;
@@ -145,7 +148,7 @@ mod tests {
             again: String::new(),
         };
         let dir = RunDir::create(base.path(), "7f3a").expect("a run folder");
-        let run = Run::new(identity, Bus::new(), dir, &["counts"]);
+        let run = Run::new(identity, Bus::new(), dir, ["counts"]);
         run.pass("counts", Duration::ZERO, "");
         let quiet = Guard::new(Limits { interrupt: Interrupt::never(), deadline: None });
         quiet.last_signal(&run);

@@ -40,6 +40,8 @@ pub struct Planned {
     pub services: Vec<Service>,
     /// Base URL of the API.
     pub api: String,
+    /// Its port.
+    pub api_port: u16,
     /// Base URL of `livekit-dev`, where it is part of the stack.
     pub livekit_dev: Option<String>,
 }
@@ -62,7 +64,7 @@ pub fn plan(wanted: &Wanted<'_>, dir: &RunDir) -> Result<Planned, Failure> {
         }
     };
     let port = Port::bind(DIALTONE, wanted.api_port)?;
-    let api = port.url();
+    let (api, api_port) = (port.url(), port.number);
     let data = dir.join(DATA).to_string_lossy().into_owned();
     let dialtone = Service::new(DIALTONE, &wanted.binaries.dialtone, "api", port).args([
         "serve",
@@ -78,7 +80,7 @@ pub fn plan(wanted: &Wanted<'_>, dir: &RunDir) -> Result<Planned, Failure> {
             .env("LIVEKIT_API_SECRET", &secret)
             .env("MAIN_API_BASE_URL", &api)
     }));
-    Ok(Planned { services, api, livekit_dev })
+    Ok(Planned { services, api, api_port, livekit_dev })
 }
 
 /// Calls in flight at once, as a sentence part.

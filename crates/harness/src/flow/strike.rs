@@ -9,6 +9,7 @@ use futures_util::future::try_join_all;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::agreement::Agreement;
 use super::watch::Watch;
 use crate::drill::{Kill, Moment, Victim};
 use crate::event::Bus;
@@ -102,6 +103,8 @@ pub struct Striker<'a> {
     pub stack: &'a Stack,
     /// What is known about the run.
     pub watch: &'a Watch,
+    /// Who follows the batch's events.
+    pub agreement: &'a Agreement,
     /// Base URL of `livekit-dev`, where it is part of the stack.
     pub livekit_dev: Option<&'a str>,
     /// Who is told.
@@ -141,17 +144,21 @@ impl Striker<'_> {
     }
 
     async fn strike(&self, victim: Victim) -> Result<Outage, Failure> {
-        let Self { stack, watch, livekit_dev, bus, moments } = self;
+        let Self { stack, watch, agreement, livekit_dev, bus, moments } = self;
         let member = stack.member(victim.as_str()).ok_or_else(|| {
             Failure::new(ErrorCode::Usage, format!("{victim} is not part of this stack"))
         })?;
         watch.before_kill(stack, *livekit_dev).await;
         let from = moments.clock.now();
+        let mark = agreement.kill(victim, from);
         member.strike(bus).await?;
         if victim == Victim::LivekitDev {
             watch.livekit_killed();
         }
+        // Nothing that happens from now on is the old process's doing.
+        let revived = moments.clock.now();
         member.revive(bus).await?;
+        agreement.revived(mark, revived);
         stack.ready_again(member).await?;
         if victim == Victim::LivekitDev {
             watch.registered_again(stack, *livekit_dev).await?;

@@ -5,10 +5,15 @@ use std::time::{Duration, Instant};
 use dialtone_child::{Strength, strength};
 use dialtone_contract::wire::BatchStatus;
 use dialtone_contract::{BatchState, ErrorCode};
+use serde_json::Value;
 
-use super::figures;
+use super::agreement::Agreement;
+use super::batch::Options;
+use super::cancel::{self, Played};
 use super::judge::{self, Asked, Jobs};
 use super::scripts::{self, Scripts};
+use super::strike::Strike;
+use super::{figures, recovery};
 use crate::envelope::Invariant;
 use crate::event::Event;
 use crate::failure::Failure;
@@ -19,6 +24,10 @@ use crate::tally::Tally;
 
 /// The check on what agents did wrong by script.
 pub const SCRIPTS: &str = "scripts";
+/// The check on the kills of a run.
+pub const RECOVERY: &str = "recovery";
+/// The check on the cancel of a run.
+pub const CANCEL: &str = "cancel";
 
 /// A batch that has ended, as the API shows it.
 pub struct Done {
@@ -28,22 +37,39 @@ pub struct Done {
     pub status: BatchStatus,
     /// Its entries.
     pub tally: Tally,
-    /// Why its report cannot be read, if it cannot.
-    pub report: Result<(), String>,
+    /// Its report, or why it cannot be read.
+    pub report: Result<Value, String>,
     /// The jobs that workers took.
     pub jobs: Jobs,
     /// The scripts that agents played, or why that is not known; `None` if there were none.
     pub scripts: Option<Result<Scripts, Failure>>,
+    /// What its events showed, and whether all agreed.
+    pub agreement: Agreement,
+    /// The kills that took place.
+    pub strikes: Vec<Strike>,
+    /// What became of the cancel that was asked for.
+    pub cancelled: Option<Played>,
+}
+
+impl Done {
+    /// The state that the batch must have ended in.
+    fn expected(&self) -> BatchState {
+        match &self.cancelled {
+            Some(Played { answers: Some(_), .. }) => BatchState::Cancelled,
+            _ => BatchState::Completed,
+        }
+    }
 }
 
 /// Every check on a batch that has ended.
 pub fn judge_all(
     run: &Run,
-    asked: Asked,
+    options: &Options,
     done: &Done,
     recount: Result<Verified, Failure>,
     too_slow: Option<&Failure>,
 ) {
+    let asked = options.asked();
     run.bus()
         .emit(Event::Table { rows: judge::table(asked, &done.tally), figures: figures::line(run) });
     let scripts = done.scripts.as_ref().map(|scripts| match scripts {
@@ -55,7 +81,16 @@ pub fn judge_all(
         ("attempts", judge::attempts(asked, &done.tally, &done.status, done.jobs)),
         ("false_expiries", judge::false_expiries(&done.tally)),
     ];
-    for (name, answer) in answers.into_iter().chain(scripts.map(|answer| (SCRIPTS, answer))) {
+    let agreement = ("agreement", done.agreement.verdict());
+    let recovery =
+        recovery::judge(run, &options.kills, options.scale, done).map(|answer| (RECOVERY, answer));
+    let cancel = done
+        .cancelled
+        .as_ref()
+        .map(|played| (CANCEL, cancel::judge(run, played, options.scale, done)));
+    let scripts = scripts.map(|answer| (SCRIPTS, answer));
+    let own = scripts.into_iter().chain(recovery).chain(cancel).chain([agreement]);
+    for (name, answer) in answers.into_iter().chain(own) {
         match (answer, too_slow) {
             (Ok(detail), _) => run.pass(name, Duration::ZERO, detail),
             // A machine that is too slow lets deadlines pass that nobody missed.
@@ -66,7 +101,7 @@ pub fn judge_all(
             (Err(failure), None) => run.fail(name, Duration::ZERO, failure),
         }
     }
-    if done.status.status != BatchState::Completed {
+    if done.status.status != done.expected() {
         let reason = done.status.status_reason.as_deref().unwrap_or("no reason given");
         let message = format!("the batch ended {} ({reason})", done.status.status);
         run.error(Failure::new(ErrorCode::CheckFailed, message));
@@ -76,8 +111,8 @@ pub fn judge_all(
 
 fn invariants(run: &Run, asked: Asked, done: &Done, recount: Result<Verified, Failure>) {
     let began = Instant::now();
-    let from_outside =
-        invariant::check(&done.status, &done.tally, asked.attempts_max, done.report.clone());
+    let report = done.report.as_ref().map(drop).map_err(Clone::clone);
+    let from_outside = invariant::check(&done.status, &done.tally, asked.attempts_max, report);
     from_outside.into_iter().for_each(|invariant| run.invariant(invariant));
     let recount = match recount {
         Ok(verified) => {
