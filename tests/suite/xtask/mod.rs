@@ -2,6 +2,7 @@
 //! machine afterwards, however it ended.
 
 mod broken;
+mod drills;
 mod passed;
 mod place;
 mod signals;

@@ -11,7 +11,7 @@ async fn run(harness: &Harness, args: &[&str]) -> Ended {
 #[tokio::test]
 async fn wrong_command_lines_are_usage_errors() {
     let harness = Harness::new();
-    let wrong: [&[&str]; 14] = [
+    let wrong: [&[&str]; 23] = [
         &["batch:test", "--total", "0"],
         &["batch:test", "--total", "1000001"],
         &["batch:test", "--total", "-1"],
@@ -21,6 +21,15 @@ async fn wrong_command_lines_are_usage_errors() {
         &["batch:test", "--time-scale", "0"],
         &["batch:test", "--time-scale", "241"],
         &["batch:test", "--max-concurrent", "0"],
+        &["batch:test", "--kill", "nobody@4"],
+        &["batch:test", "--kill", "server"],
+        &["batch:test", "--kill", "server@140%"],
+        &["batch:test", "--kill", "server@40"],
+        &["batch:test", "--kill", "livekit@40%", "--livekit-url", "ws://127.0.0.1:7880"],
+        &["batch:test", "--cancel-at", "0%"],
+        &["batch:test", "--cancel-at", "soon"],
+        &["batch:test", "--cancel-mode", "drain"],
+        &["batch:test", "--cancel-at", "40%", "--cancel-mode", "halt"],
         &["batch:test", "--surprise"],
         &["batch:test", "surprise"],
         &["batch:tset"],
