@@ -8,8 +8,11 @@ fn codes(errors: &[FieldError]) -> Vec<(&str, Option<u32>, &str)> {
     errors.iter().map(|e| (e.pointer.as_str(), e.row, e.code.as_str())).collect()
 }
 
+/// Pointer, row and code of what is refused.
+type Refusal = (&'static str, Option<u32>, &'static str);
+
 /// Entries of which some are bad, and what is said of those.
-fn mixed() -> (Value, Vec<(&'static str, Option<u32>, &'static str)>) {
+fn mixed() -> (Value, Vec<Refusal>) {
     let entries = json!([
         { "to": "+15550000001" },
         { "to": "15550000002" },

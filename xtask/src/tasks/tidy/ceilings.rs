@@ -10,7 +10,7 @@ const CEILINGS: &[(&str, usize)] = &[
     ("xtask", 130),
     ("dialtone", 250),
     ("dialtone-livekit-dev-server", 170),
-    ("dialtone-llm-worker", 125),
+    ("dialtone-llm-worker", 130),
 ];
 
 pub fn check(workspace: &Workspace) -> Answer {

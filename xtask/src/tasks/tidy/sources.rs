@@ -13,9 +13,11 @@ const PRINTS: &[(&str, &str)] = &[];
 const SLEEPS: &[(&str, &str)] = &[
     ("bin/supervise/tests/leaks.rs", "a watchdog over the whole test"),
     ("crates/serve/src/lag.rs", "a blocked loop is the fault under test"),
+    ("crates/serve/src/patience.rs", "a slow handler is what is waited for"),
     ("tests/src/bin/bad_worker/answers.rs", "a worker that freezes is the fault under test"),
     ("tests/src/bin/bad_worker/beats.rs", "a worker whose beats come late is the fault under test"),
     ("crates/serve/tests/serve/child.rs", "a hanging handler is the fault under test"),
+    ("tests/src/receiver.rs", "a webhook that answers late is the fault under test"),
 ];
 
 /// Lines above a sleep in which the loop that polls must begin.
@@ -76,9 +78,11 @@ pub fn printing(workspace: &Workspace) -> Answer {
     Ok((format!("{} exceptions", PRINTS.len()), violations))
 }
 
-/// Build scripts talk to cargo on stdout, examples to whoever runs them.
+/// Build scripts talk to cargo on stdout, examples and benches to whoever runs them.
 fn talks(path: &str) -> bool {
-    path.ends_with("/build.rs") && !path.contains("/src/") || path.contains("/examples/")
+    path.ends_with("/build.rs") && !path.contains("/src/")
+        || path.contains("/examples/")
+        || path.contains("/benches/")
 }
 
 /// Tests wait for what they mean, not for luck. A sleep between two looks of a loop is a poll.
@@ -198,8 +202,9 @@ mod tests {
     }
 
     #[test]
-    fn build_scripts_and_examples_may_print() {
+    fn build_scripts_examples_and_benches_may_print() {
         assert!(talks("bin/a/build.rs") && talks("crates/a/examples/speed.rs"));
+        assert!(talks("bin/a/benches/speed.rs"));
         assert!(!talks("xtask/src/build.rs") && !talks("crates/a/src/lib.rs"));
     }
 
