@@ -121,7 +121,7 @@ impl Server {
         let dispatching = Dispatching {
             server: Arc::clone(&self),
             dispatcher,
-            reporter: Reporter::new(self.store.clone(), clock.clone()),
+            reporter: Reporter::new(self.store.clone(), clock),
             permits: Arc::new(Semaphore::new(limits::DISPATCHES_AT_ONCE)),
             freed: Notify::new(),
         };

@@ -67,7 +67,7 @@ impl WebhookClient for Client {
             .header("idempotency-key", &delivery.idempotency_key)
             .header("x-dialtone-signature", &delivery.signature)
             .body(delivery.body.clone());
-        let mut answer = request.send().await.map_err(|error| chain(error.without_url()))?;
+        let mut answer = request.send().await.map_err(|error| chain(&error.without_url()))?;
         let status = answer.status();
         // Read, so that the connection can be used again; what it says is not needed.
         let mut read = 0;
@@ -82,8 +82,8 @@ impl WebhookClient for Client {
 }
 
 /// An error with its causes.
-fn chain(error: reqwest::Error) -> String {
-    let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+fn chain(error: &reqwest::Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     let causes: Vec<String> = causes.map(ToString::to_string).collect();
     std::iter::once(error.to_string()).chain(causes).collect::<Vec<_>>().join(": ")
 }

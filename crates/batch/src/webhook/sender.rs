@@ -177,7 +177,7 @@ impl WebhookSender {
         }
         let Some(body) = about.body(&*self.store).await? else { return Ok(Sent::Done) };
         let key = self.keys.of(about.tenant.as_str(), about.webhook);
-        let now_s = u64::try_from(unix_now()).unwrap_or_default();
+        let now_s = unix_now();
         let delivery = Delivery {
             url: url.to_owned(),
             idempotency_key: about.id(),
