@@ -32,7 +32,8 @@ impl From<StoreError> for Failure {
         // Logged here, where it is handled; the client learns no more than it can use.
         tracing::error!(%error, "store failed");
         match error {
-            StoreError::Unavailable(_) | StoreError::Full(_) | StoreError::Unknown(_) => {
+            StoreError::Full(_) => ErrorCode::StorageFull.into(),
+            StoreError::Unavailable(_) | StoreError::Unknown(_) => {
                 Problem::new(ErrorCode::Overloaded, "the store did not confirm the write").into()
             }
             StoreError::Corrupt(_) => ErrorCode::Internal.into(),

@@ -94,7 +94,9 @@ pub fn finish(mut document: utoipa::openapi::OpenApi) -> String {
     }
     for item in document.paths.paths.values_mut() {
         let PathItem { get, put, post, delete, patch, .. } = item;
-        [get, put, post, delete, patch].into_iter().flatten().for_each(complete);
+        get.iter_mut().for_each(|operation| complete(operation, false));
+        let writing = [put, post, delete, patch].into_iter().flatten();
+        writing.for_each(|operation| complete(operation, true));
     }
     let sorted: Value = serde_json::to_value(&document).expect("a document is plain data");
     serde_json::to_string_pretty(&sorted).expect("a document is plain data") + "\n"
@@ -124,14 +126,17 @@ fn name(operation: &mut Operation, codes: &[&str]) {
 }
 
 /// Writes down every problem that the operation can answer: its own, and what follows from
-/// what it reads.
-fn complete(operation: &mut Operation) {
+/// what it reads and whether it writes.
+fn complete(operation: &mut Operation, writes: bool) {
     use ErrorCode::{
         BadCapability, BadRequest, Internal, Invalid, NotFound, NotJson, Overloaded,
-        RequestTimeout, TooLarge, Unauthorized, UnsupportedType,
+        RequestTimeout, StorageFull, TooLarge, Unauthorized, UnsupportedType,
     };
     let mut codes = own(operation);
     codes.extend([BadRequest, Internal, Overloaded]);
+    if writes {
+        codes.push(StorageFull);
+    }
     if operation.request_body.is_some() {
         codes.extend([NotJson, RequestTimeout, TooLarge, UnsupportedType, Invalid]);
     }

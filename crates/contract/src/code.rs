@@ -79,6 +79,7 @@ registry! {
     Invalid = "invalid", 422, CheckFailed, "a field is not valid", "correct the fields that `errors` names";
     Internal = "internal", 500, CheckFailed, "the platform failed", "look for the request id in the server's log";
     Overloaded = "overloaded", 503, CheckFailed, "the platform takes no more work now", "try again after `Retry-After` seconds";
+    StorageFull = "storage_full", 507, Environment, "the platform has no disk space left", "nothing was written: free space on the data directory's disk, then try again";
     NotReady = "not_ready", 503, NotReady, "the service cannot take work yet", "look at `reasons`, and at the service's log";
     // Runs of the harness.
     CheckFailed = "check_failed", 0, CheckFailed, "a check did not hold", "open the run folder: events.jsonl has every step, *.log every process";

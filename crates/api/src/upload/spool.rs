@@ -97,8 +97,14 @@ impl Uploads {
             Ok(Ok(spool)) => Ok(spool),
             Ok(Err(error)) => {
                 tracing::error!(%error, dir = %self.dir.display(), "an upload cannot be kept");
+                let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+                let code = if full.contains(&error.kind()) {
+                    ErrorCode::StorageFull
+                } else {
+                    ErrorCode::Overloaded
+                };
                 let detail = format!("the upload cannot be kept: {}", error.kind());
-                Err(Problem::new(ErrorCode::Overloaded, detail).into())
+                Err(Problem::new(code, detail).into())
             }
             Err(_) => Err(ErrorCode::Internal.into()),
         }
