@@ -4,6 +4,7 @@ mod access;
 mod agent;
 mod crash;
 mod data_dir;
+mod disk;
 mod eyes;
 mod faults;
 mod idempotency;

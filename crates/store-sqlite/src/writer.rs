@@ -271,17 +271,24 @@ fn commit_group(
             made_work = open.iter().any(|ran| ran.made_work);
             Commit::Done
         }
-        Err(error) => {
-            tracing::error!(%error, "a commit failed; its outcome is unknown");
-            if !connection.is_autocommit() {
-                // Leaves nothing open; what it would answer changes nothing.
-                let _ = connection.execute_batch("ROLLBACK");
-            }
-            Commit::Unknown(error.to_string().into())
-        }
+        Err(error) => end_failed(connection, &error),
     };
     finish(&mut open, &end);
     made_work
+}
+
+/// What a commit that failed means for those who wait for it.
+fn end_failed(connection: &Connection, error: &rusqlite::Error) -> Commit {
+    let undone = Commit::undone(error);
+    let rolled_back = connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok();
+    // A disk is full when a frame of the log cannot be written. The frame that makes the
+    // transaction is the last of them, so without one of them there is no transaction.
+    if rolled_back && matches!(undone, Commit::Undone { full: true, .. }) {
+        tracing::error!(%error, "a commit failed; nothing of it was written");
+        return undone;
+    }
+    tracing::error!(%error, "a commit failed; its outcome is unknown");
+    Commit::Unknown(error.to_string().into())
 }
 
 /// Runs one operation in the open transaction, or in a new one.
