@@ -11,7 +11,10 @@
 macro_rules! per_isa {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
         $(#[$doc])*
-        #[expect(unsafe_code, reason = "calls of functions compiled for an instruction set")]
+        #[cfg_attr(
+            target_arch = "x86_64",
+            expect(unsafe_code, reason = "calls of functions compiled for an instruction set")
+        )]
         $vis fn $name(isa: $crate::matrix::Isa, $($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             {
@@ -87,7 +90,7 @@ pub(super) fn maximum(lanes: &[f32; 32]) -> f32 {
 
 /// Asks for values that will be read soon; they come while something else is computed.
 #[inline(always)]
-#[expect(unsafe_code, reason = "a prefetch takes a pointer")]
+#[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "a prefetch takes a pointer"))]
 pub(super) fn fetch(values: &[u16]) {
     #[cfg(target_arch = "x86_64")]
     for line in values.chunks(32) {
