@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dialtone_clock::Timestamp;
-use dialtone_store::StoreError;
+use dialtone_store::{EntryRow, StoreError};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -93,13 +93,10 @@ impl Dispatcher {
         shutdown: CancellationToken,
     ) {
         let permit = match permit {
-            Some(permit) => permit,
-            None => {
-                let turn = Arc::clone(&self.permits).acquire_owned();
-                turn.await.expect("the semaphore is never closed")
-            }
+            Some(permit) => Some(permit),
+            None => self.turn_of(&entry).await,
         };
-        let happening = if shutdown.is_cancelled() {
+        let happening = if shutdown.is_cancelled() || permit.is_none() {
             Happening::LeaseReturned
         } else {
             self.send(&spec, &entry, since).await
@@ -113,6 +110,16 @@ impl Dispatcher {
             // The lease's deadline picks the entry up.
             tracing::warn!(%error, entry.id = %entry.key.entry_id(), "dispatch not recorded");
         }
+    }
+
+    /// The turn of an entry that found no permit free, or `None` if its lease had better be
+    /// given back: LiveKit has become slow, or takes nothing any more.
+    async fn turn_of(&self, entry: &EntryRow) -> Option<OwnedSemaphorePermit> {
+        let left = entry.deadline.map_or(Duration::ZERO, |at| at.since(self.clock.now()));
+        let patience = self.rules.scale().story(left) / 2;
+        let turn = Arc::clone(&self.permits).acquire_owned();
+        let permit = tokio::time::timeout(patience, turn).await.ok()?.ok()?;
+        self.breaker.open_until().is_none().then_some(permit)
     }
 
     /// Wall time until something falls due that the look begun at `since` cannot have seen.

@@ -62,16 +62,30 @@ impl Dispatcher {
         if self.settle(spec, entry, &call, happening.clone()).await? {
             return Ok(());
         }
-        if matches!(happening, Happening::DispatchAccepted { .. })
-            && let Some((now, call)) =
-                self.store.call(&entry.tenant, &entry.key, entry.attempt).await?
-            && now.attempt == entry.attempt
-            && now.state.is_live()
-        {
-            // A heartbeat in between makes this stale; the note is not worth another try.
-            self.settle(spec, &now, &call, happening).await?;
+        if !matches!(happening, Happening::DispatchAccepted { .. }) {
+            return Ok(());
+        }
+        let found = self.store.call(&entry.tenant, &entry.key, entry.attempt).await?;
+        match found.filter(|(now, _)| now.attempt == entry.attempt && now.state.is_in_flight()) {
+            Some((now, call)) if now.state.is_live() => {
+                // A heartbeat in between makes this stale; the note is not worth another try.
+                self.settle(spec, &now, &call, happening).await?;
+            }
+            // The same attempt, given back and begun again by another dispatcher.
+            Some(_) => {}
+            None => self.close_again(entry).await,
         }
         Ok(())
+    }
+
+    /// Closes the room of an attempt that ended while its dispatch was on the way: the room
+    /// that was closed then has been made since. If this fails, LiveKit closes it as an
+    /// empty one.
+    async fn close_again(&self, entry: &EntryRow) {
+        let room = entry.key.call_id(entry.attempt).to_string();
+        if let Err(error) = self.livekit.delete_room(&room).await {
+            tracing::debug!(%error, room, "the room of an ended attempt was not closed");
+        }
     }
 
     /// Decides and applies under this dispatcher's lease; whether it was applied.

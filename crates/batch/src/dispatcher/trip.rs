@@ -23,7 +23,10 @@ impl Dispatcher {
         let now = self.clock.now();
         let Some(mut ended) = self.look_back(batch, now).await? else { return Ok(0) };
         let tripped = ended.trip(&batch.id, rule, now);
-        let paused_at = ended.paused_at().unwrap_or(now);
+        let paused_at = match batch.state {
+            BatchState::Paused => ended.paused_at(now),
+            _ => now,
+        };
         self.memory().remember(&batch.id, ended, now);
         let reason = batch.reason.as_deref().unwrap_or_default();
         let (to, reason) = match (batch.state, tripped) {

@@ -67,9 +67,10 @@ impl Ended {
         self.event_seq
     }
 
-    /// When the batch was paused last, if an event that was taken in says so.
-    pub fn paused_at(&self) -> Option<Timestamp> {
-        self.paused_at
+    /// When the batch, which is paused, was paused: as an event that was taken in says, or
+    /// else `now`, from now on. The event may be too far back to be read again.
+    pub fn paused_at(&mut self, now: Timestamp) -> Timestamp {
+        *self.paused_at.get_or_insert(now)
     }
 
     /// Takes in the batch's next event. What ended before a pause says nothing of the time

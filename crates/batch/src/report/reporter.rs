@@ -43,7 +43,12 @@ impl Reporter {
             match ticked {
                 Ok(n) if n > 0 => continue,
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "a report was not written, trying again"),
+                Err(error) => {
+                    tracing::warn!(%error, "a report was not written, trying again");
+                    // Not at each commit: a report is read from its first row again.
+                    let _ = tokio::time::timeout(POLL, shutdown.cancelled()).await;
+                    continue;
+                }
             }
             tokio::select! {
                 () = shutdown.cancelled() => {}

@@ -184,7 +184,9 @@ pub(crate) fn move_to(connection: &Connection, change: &BatchTransition) -> Resu
                    finished_at = coalesce(?7, finished_at),
                    max_concurrent = CASE WHEN ?8 THEN ?9 ELSE max_concurrent END,
                    calls_per_second = CASE WHEN ?8 THEN ?10 ELSE calls_per_second END,
-                   cancel_mode = coalesce(?11, cancel_mode)
+                   cancel_mode = coalesce(?11, cancel_mode),
+                   paced_at = CASE WHEN ?8 AND calls_per_second IS NOT ?10 THEN NULL
+                                   ELSE paced_at END
                WHERE tenant_id = ?1 AND batch_id = ?2 AND state = ?3
                RETURNING event_seq";
     let at = |set: bool| set.then(|| change.at.as_micros());

@@ -20,10 +20,10 @@ pub(crate) fn add(
     Ok(())
 }
 
-/// Due items of a lane, oldest first.
+/// Due items of a lane, earliest first.
 pub(crate) const DUE: &str = "
     SELECT id, tenant_id, item, tries FROM outbox INDEXED BY outbox_due
-    WHERE lane = ?3 AND due_at <= ?1 ORDER BY id LIMIT ?2";
+    WHERE lane = ?3 AND due_at <= ?1 ORDER BY due_at, id LIMIT ?2";
 
 /// Hands out due items, which fall due again at `again_at`.
 pub(crate) fn hand_out(

@@ -68,7 +68,6 @@ pub(super) async fn a_batchs_events_say_why(store: Arc<dyn Store>) {
     let pause = move_batch(&tenant, &batch, BatchState::Accepted, BatchState::Paused);
     let reason = pause.reason.clone();
     assert!(reason.is_some() && store.apply(&[Change::Batch(pause)]).await.is_ok());
-    drive(store, &tenant, &batch, EntryState::Pending).await;
     let events = store.events(&tenant, &batch, 0, u32::MAX).await.expect("read");
     let why: Vec<_> = events.iter().map(|event| (event.seq, event.reason.clone())).collect();
     assert_eq!(why, [(None, None), (None, reason)]);

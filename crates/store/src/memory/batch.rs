@@ -45,7 +45,12 @@ impl Batch {
     pub(super) fn move_to(&mut self, change: &BatchTransition) -> Applied {
         self.row.state = change.to;
         self.row.reason.clone_from(&change.reason);
-        self.row.limits = change.limits.unwrap_or(self.row.limits);
+        let before = self.row.limits;
+        self.row.limits = change.limits.unwrap_or(before);
+        if self.row.limits.calls_per_second != before.calls_per_second {
+            // What the old pace has used up is no measure for the new one.
+            self.row.paced_at = None;
+        }
         self.row.cancel = change.cancel.or(self.row.cancel);
         if change.to == BatchState::Running {
             self.row.started_at.get_or_insert(change.at);
