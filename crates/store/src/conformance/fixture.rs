@@ -275,7 +275,9 @@ pub(super) struct Snapshot {
 }
 
 pub(super) async fn snapshot(store: &dyn Store, tenant: &TenantId, batch: &BatchId) -> Snapshot {
-    let outbox = store.due_outbox(Lane::LiveKit, far(), far(), u32::MAX).await.expect("read");
+    let mut outbox = store.due_outbox(Lane::LiveKit, far(), far(), u32::MAX).await.expect("read");
+    // Looking makes what was due before due later: the order says nothing here.
+    outbox.sort_by_key(|item| item.id);
     Snapshot {
         row: store.batch(tenant, batch).await.expect("read"),
         entries: store.entries(tenant, batch, 0, u32::MAX).await.expect("read"),

@@ -21,13 +21,16 @@ impl Outbox for MemoryStore {
     ) -> Result<Vec<OutboxRow>, StoreError> {
         let mut state = self.read();
         let due = state.outbox.values_mut();
-        let due = due.filter(|(at, row)| *at <= now && row.item.lane() == lane);
+        let mut due: Vec<_> =
+            due.filter(|(at, row)| *at <= now && row.item.lane() == lane).collect();
+        due.sort_by_key(|(at, row)| (*at, row.id));
+        due.truncate(limit as usize);
         let hand_out = |(at, row): &mut (Timestamp, OutboxRow)| {
             *at = again_at;
             row.tries += 1;
             row.clone()
         };
-        Ok(due.take(limit as usize).map(hand_out).collect())
+        Ok(due.into_iter().map(hand_out).collect())
     }
 
     async fn outbox_done(&self, ids: &[i64]) -> Result<(), StoreError> {
