@@ -1,5 +1,5 @@
 use dialtone_clock::Timestamp;
-use dialtone_contract::{BatchId, BatchState, TenantId};
+use dialtone_contract::{BatchId, BatchState, TenantId, limits};
 
 use crate::EntryRow;
 
@@ -47,6 +47,12 @@ impl ClaimDue {
         self.limit
             .min(self.max_in_flight.saturating_sub(batch_in_flight))
             .min(of_tenant.saturating_sub(tenant_in_flight))
+    }
+
+    /// Due entries that are looked at to find as many as there is room for: more, as those
+    /// in front may all be held.
+    pub fn looks(&self, room: u32) -> u32 {
+        if room == 0 { 0 } else { room.max(limits::SELECT_MAX) }
     }
 
     /// Whether the entry's window is open.

@@ -82,6 +82,7 @@ cases! { $
     held::a_number_is_called_once_at_a_time
     held::only_its_holder_lets_go_of_a_number
     held::entries_of_closed_zones_are_held
+    held::a_claim_looks_beyond_what_is_held
     held::a_wave_waits_for_the_one_before
     held::claims_keep_to_the_pace
     held::claims_keep_to_the_tenants_calls_at_once

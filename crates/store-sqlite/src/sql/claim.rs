@@ -17,16 +17,17 @@ pub(crate) fn claim(connection: &Connection, claim: &ClaimDue) -> Result<Claimed
     if open.is_none() {
         return Ok(Claimed::default());
     }
-    let due = entries::due(connection, tenant, batch, claim.now, room(connection, claim)?)?;
-    let suppressed = !due.is_empty() && suppressions::any(connection, tenant)?;
+    let room = room(connection, claim)?;
+    let suppressed = room > 0 && suppressions::any(connection, tenant)?;
     let mut claimed = Claimed::default();
-    let mut free = Vec::with_capacity(due.len());
-    for entry in due {
+    let mut free = Vec::new();
+    entries::each_due(connection, tenant, batch, claim.now, claim.looks(room), |entry| {
         match held(connection, claim, &entry, suppressed)? {
             Some(why) => claimed.held.push((entry, why)),
             None => free.push(entry),
         }
-    }
+        Ok(free.len() < room as usize)
+    })?;
     claimed.leased = lease_all(connection, claim, free)?;
     Ok(claimed)
 }

@@ -186,17 +186,24 @@ pub(crate) fn remove_all(
     Ok(())
 }
 
-pub(crate) fn due(
+/// Shows due entries, the earliest first, until `take` wants no more. It must not write to
+/// the entries: they are still being read.
+pub(crate) fn each_due(
     connection: &Connection,
     tenant: &TenantId,
     batch: &BatchId,
     now: Timestamp,
     limit: u32,
-) -> Result<Vec<EntryRow>> {
+    mut take: impl FnMut(EntryRow) -> Result<bool>,
+) -> Result<()> {
     let mut statement = connection.prepare_cached(DUE)?;
     let values = params![tenant.as_str(), batch.as_str(), now.as_micros(), limit];
-    let rows = statement.query_map(values, |row| self::row(&mut Columns::of(row)))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    for entry in statement.query_map(values, |row| self::row(&mut Columns::of(row)))? {
+        if !take(entry?)? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn waiting(

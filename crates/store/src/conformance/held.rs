@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dialtone_contract::{EntryEvent, EntryState};
+use dialtone_contract::{EntryEvent, EntryState, limits};
 
 use super::fixture::{
     accepted, at, claim_due, drive, entry, leased, must_apply, number, snapshot, tenant, transition,
@@ -28,12 +28,12 @@ pub(super) async fn a_suppressed_number_is_not_leased(store: Arc<dyn Store>) {
     assert!(!store.is_suppressed(&acme, number(1)).await.expect("read"), "another tenant's");
     let before = snapshot(store, &acme, &batch).await;
     let claimed = store.claim_due(claim_due(&acme, &batch, 2)).await.expect("claimed");
-    assert_eq!((seqs(&claimed.leased), held(&claimed)), (vec![1], vec![(2, Held::Suppressed)]));
+    assert_eq!((seqs(&claimed.leased), held(&claimed)), (vec![1, 3], vec![(2, Held::Suppressed)]));
     let after = snapshot(store, &acme, &batch).await;
     assert_eq!(before.entries[1], after.entries[1], "what is held is not touched");
     assert!(store.unsuppress(&acme, number(2)).await.expect("written"));
     assert!(!store.unsuppress(&acme, number(2)).await.expect("written"), "gone already");
-    assert_eq!(seqs(&leased(store, claim_due(&acme, &batch, 9)).await), [2, 3]);
+    assert_eq!(seqs(&leased(store, claim_due(&acme, &batch, 9)).await), [2]);
     snapshot(store, &acme, &batch).await.check();
 }
 
@@ -100,8 +100,10 @@ pub(super) async fn entries_of_closed_zones_are_held(store: Arc<dyn Store>) {
     // Even places are in Berlin, odd ones name no zone.
     let closed = Held::ZoneClosed;
     let none = store.claim_due(claim(&[])).await.expect("claimed");
-    assert_eq!((seqs(&none.leased), held(&none)), (vec![], vec![(1, closed), (2, closed)]));
-    let berlin = store.claim_due(claim(&["Europe/Berlin"])).await.expect("claimed");
+    let all: Vec<_> = (1..=4).map(|seq| (seq, closed)).collect();
+    assert_eq!((seqs(&none.leased), held(&none)), (vec![], all));
+    let berlin = ClaimDue { limit: 1, ..claim(&["Europe/Berlin"]) };
+    let berlin = store.claim_due(berlin).await.expect("claimed");
     assert_eq!((seqs(&berlin.leased), held(&berlin)), (vec![2], vec![(1, closed)]));
     let unnamed = store.claim_due(claim(&[""])).await.expect("claimed");
     assert_eq!(seqs(&unnamed.leased), [1, 3]);
@@ -111,6 +113,26 @@ pub(super) async fn entries_of_closed_zones_are_held(store: Arc<dyn Store>) {
     let put_off = transition(&waiting[0], EntryEvent::Deferred, EntryState::Pending);
     must_apply(store, &put_off).await;
     assert_eq!(entry(store, &waiting[0]).await.not_before, put_off.not_before);
+    snapshot(store, &acme, &batch).await.check();
+}
+
+pub(super) async fn a_claim_looks_beyond_what_is_held(store: Arc<dyn Store>) {
+    let store = &*store;
+    let acme = tenant("acme");
+    let batch = accepted(store, &acme, "beyond", limits::SELECT_MAX + 9).await;
+    let last = limits::SELECT_MAX - 2;
+    let numbers: Vec<_> = (1..=last).map(number).collect();
+    store.suppress(&acme, &numbers, "ours", at(0)).await.expect("written");
+    let claimed = store.claim_due(claim_due(&acme, &batch, 1)).await.expect("claimed");
+    assert_eq!((seqs(&claimed.leased), claimed.held.len()), (vec![last + 1], numbers.len()));
+    // It stops at the last that it looks at.
+    let claimed = store.claim_due(claim_due(&acme, &batch, 9)).await.expect("claimed");
+    assert_eq!(
+        (seqs(&claimed.leased), claimed.held.len()),
+        (vec![last + 2, last + 3], numbers.len())
+    );
+    let full = ClaimDue { max_in_flight: 3, ..claim_due(&acme, &batch, 9) };
+    assert_eq!(store.claim_due(full).await.expect("claimed"), Claimed::default());
     snapshot(store, &acme, &batch).await.check();
 }
 

@@ -101,9 +101,12 @@ impl Batch {
         let mut due: Vec<(Timestamp, u32)> =
             self.entries.values().filter_map(|e| Some((due_at(e)?, e.key.seq))).collect();
         due.sort_unstable();
-        due.truncate(room as usize);
+        due.truncate(claim.looks(room) as usize);
         let mut claimed = Claimed::default();
         for (_, seq) in due {
+            if claimed.leased.len() >= room as usize {
+                break;
+            }
             let entry = &self.entries[&seq];
             let number = (claim.tenant.clone(), entry.number);
             let held = if suppressed.contains_key(&number) {
