@@ -6,6 +6,7 @@ use dialtone_store::{
     Applied, BatchLimits, BatchRow, BatchTransition, CallRow, Change, EntryRow, Store, StoreError,
 };
 
+use crate::policy::breaker::PAUSED_BY_BREAKER;
 use crate::{Happening, Rules, WhileWaiting};
 
 /// Times that a decision is made anew because the row moved in between.
@@ -78,8 +79,11 @@ impl Control {
     ) -> Result<Controlled<BatchState>, ControlError> {
         let reason = Some("paused by a user".to_owned());
         self.order(tenant, batch, reason, |row| match row.state {
-            BatchState::Paused => Order::Already,
-            BatchState::Accepted | BatchState::Running => Order::Go(BatchState::Paused, None, None),
+            // What its breaker has paused, its breaker may resume; what a user has, only a user.
+            BatchState::Paused if !is_paused_by_breaker(row) => Order::Already,
+            BatchState::Accepted | BatchState::Running | BatchState::Paused => {
+                Order::Go(BatchState::Paused, None, None)
+            }
             _ => Order::Refused,
         })
         .await
@@ -170,12 +174,14 @@ impl Control {
                 }
                 Order::Go(to, limits, cancel) => (to, limits, cancel),
             };
-            // What was said of a state holds while the batch stays in it.
-            let reason = if to == row.state { row.reason } else { reason.clone() };
+            // What was said of a state holds while the batch stays in it, until more is said.
+            let said = if to == row.state { row.reason } else { None };
+            let reason = reason.clone().or(said);
             let change = Change::Batch(BatchTransition {
                 tenant: tenant.clone(),
                 batch: batch.clone(),
                 from: row.state,
+                unmoved_since: Some(row.event_seq),
                 to,
                 reason,
                 limits,
@@ -241,6 +247,10 @@ impl Control {
         let call = calls.into_iter().find(|call| call.attempt == entry.attempt);
         Ok((batch, entry, call))
     }
+}
+
+fn is_paused_by_breaker(row: &BatchRow) -> bool {
+    row.reason.as_deref().is_some_and(|reason| reason.starts_with(PAUSED_BY_BREAKER))
 }
 
 /// Checks limits that a user asks for; gives what is wrong with them.

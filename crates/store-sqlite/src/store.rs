@@ -212,6 +212,7 @@ impl BatchStore for SqliteStore {
             tenant: tenant.clone(),
             batch: batch.clone(),
             from: BatchState::Loading,
+            unmoved_since: None,
             to: BatchState::Accepted,
             reason: None,
             limits: None,

@@ -134,6 +134,9 @@ pub struct BatchTransition {
     pub batch: BatchId,
     /// Expected state.
     pub from: BatchState,
+    /// Made only if the batch has not moved since this `event_seq`, not even away and back;
+    /// its entries may have.
+    pub unmoved_since: Option<u64>,
     /// New state.
     pub to: BatchState,
     /// Why.

@@ -70,6 +70,7 @@ cases! { $
     apply::answers_come_in_order
     apply::one_of_many_racing_changes_wins
     apply::a_batch_moves_only_from_where_it_is
+    apply::a_batch_that_moved_away_and_back_has_moved
     apply::times_of_a_batch_are_set_once
     apply::commits_are_announced
     claims::claims_take_the_earliest_first

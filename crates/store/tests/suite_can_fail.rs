@@ -30,6 +30,8 @@ enum Flaw {
     AnyDeadline,
     /// The state of the batch is not compared.
     AnyBatchState,
+    /// A batch that moved away and back counts as unmoved.
+    AnyMoves,
     /// Claims look at no batch state.
     AnyClaimable,
     /// Claims take one entry more than asked for.
@@ -82,6 +84,7 @@ const FLAWS: &[Flaw] = &[
     Flaw::AnyEpoch,
     Flaw::AnyDeadline,
     Flaw::AnyBatchState,
+    Flaw::AnyMoves,
     Flaw::AnyClaimable,
     Flaw::OverClaim,
     Flaw::AnyInFlight,
@@ -127,6 +130,9 @@ impl Broken {
                 let found = self.inner.batch(&change.tenant, &change.batch).await?;
                 if let Some(found) = found.filter(|_| self.is(Flaw::AnyBatchState)) {
                     change.from = found.state;
+                }
+                if self.is(Flaw::AnyMoves) {
+                    change.unmoved_since = None;
                 }
                 Ok(Change::Batch(change))
             }

@@ -75,6 +75,7 @@ impl Dispatcher {
             tenant: batch.tenant.clone(),
             batch: batch.id.clone(),
             from: batch.state,
+            unmoved_since: None,
             to,
             reason,
             limits: None,

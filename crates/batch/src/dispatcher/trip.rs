@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dialtone_clock::Timestamp;
 use dialtone_contract::{BatchState, limits};
-use dialtone_store::{BatchRow, StoreError};
+use dialtone_store::{BatchRow, Change, StoreError};
 
 use super::Dispatcher;
 use crate::policy::breaker::{Ended, PAUSED_BY_BREAKER, resumes_at};
@@ -45,7 +45,12 @@ impl Dispatcher {
         if let Some(reason) = &reason {
             tracing::warn!(batch.id = %batch.id, reason, "the batch pauses");
         }
-        let applied = self.store.apply(&[self.move_batch(batch, to, reason)]).await?;
+        let mut change = self.move_batch(batch, to, reason);
+        if let Change::Batch(change) = &mut change {
+            // What a user orders meanwhile is not undone, not even in two orders.
+            change.unmoved_since = Some(batch.event_seq);
+        }
+        let applied = self.store.apply(&[change]).await?;
         Ok(applied.iter().filter(|applied| applied.is_applied()).count())
     }
 

@@ -188,6 +188,10 @@ pub(crate) fn move_to(connection: &Connection, change: &BatchTransition) -> Resu
                    paced_at = CASE WHEN ?8 AND calls_per_second IS NOT ?10 THEN NULL
                                    ELSE paced_at END
                WHERE tenant_id = ?1 AND batch_id = ?2 AND state = ?3
+                 AND (?12 IS NULL OR NOT EXISTS (
+                        SELECT 1 FROM call_events
+                        WHERE tenant_id = ?1 AND batch_id = ?2 AND event_seq > ?12
+                          AND seq IS NULL))
                RETURNING event_seq";
     let at = |set: bool| set.then(|| change.at.as_micros());
     let mut statement = connection.prepare_cached(sql)?;
@@ -205,6 +209,7 @@ pub(crate) fn move_to(connection: &Connection, change: &BatchTransition) -> Resu
                 change.limits.and_then(|limits| limits.max_concurrent),
                 change.limits.and_then(|limits| limits.calls_per_second),
                 change.cancel.map(CancelMode::as_str),
+                change.unmoved_since.map(convert::int).transpose()?,
             ],
             |row| Columns::of(row).u64(),
         )

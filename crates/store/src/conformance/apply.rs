@@ -80,6 +80,35 @@ pub(super) async fn a_batch_moves_only_from_where_it_is(store: Arc<dyn Store>) {
     }
 }
 
+pub(super) async fn a_batch_that_moved_away_and_back_has_moved(store: Arc<dyn Store>) {
+    use BatchState::{Paused, Running};
+    let store = &*store;
+    let tenant = tenant("acme");
+    let batch = accepted(store, &tenant, "moved", 1).await;
+    let event_seq = async || {
+        let row = store.batch(&tenant, &batch).await.expect("read").expect("there");
+        row.event_seq
+    };
+    let go = async |from, to, unmoved_since| {
+        let change = BatchTransition { unmoved_since, ..move_batch(&tenant, &batch, from, to) };
+        let answer = store.apply(&[Change::Batch(change)]).await.expect("applied");
+        answer[0].is_applied()
+    };
+    assert!(go(BatchState::Accepted, Running, Some(event_seq().await)).await);
+    let seen = event_seq().await;
+    // What its entries do is no move of the batch.
+    drive(store, &tenant, &batch, EntryState::InCall).await;
+    assert!(event_seq().await > seen);
+    assert!(go(Running, Paused, Some(seen)).await);
+    assert!(go(Paused, Running, None).await);
+    let (resumed, before) = (event_seq().await, snapshot(store, &tenant, &batch).await);
+    assert!(!go(Running, Paused, Some(seen)).await, "it was resumed in between");
+    assert_eq!(before, snapshot(store, &tenant, &batch).await, "a stale change left a trace");
+    assert!(go(Running, Running, Some(event_seq().await)).await);
+    assert!(!go(Running, Paused, Some(resumed)).await, "its limits changed");
+    snapshot(store, &tenant, &batch).await.check();
+}
+
 pub(super) async fn times_of_a_batch_are_set_once(store: Arc<dyn Store>) {
     use BatchState::{Accepted, Completed, Completing, Paused, Running};
     let store = &*store;

@@ -128,6 +128,7 @@ pub(super) fn move_batch(
         tenant: tenant.clone(),
         batch: batch.clone(),
         from,
+        unmoved_since: None,
         to,
         reason: Some(format!("from {from}")),
         limits: None,

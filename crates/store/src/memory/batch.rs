@@ -42,6 +42,15 @@ impl Batch {
         self.events.push(EventRow::of_entry(event_seq, change));
     }
 
+    /// Whether the batch is where the change expects it.
+    pub(super) fn stands_as(&self, change: &BatchTransition) -> bool {
+        let has_moved = |since: u64| {
+            let after = self.events.iter().rev().take_while(|event| event.event_seq > since);
+            after.into_iter().any(|event| event.seq.is_none())
+        };
+        self.row.state == change.from && !change.unmoved_since.is_some_and(has_moved)
+    }
+
     pub(super) fn move_to(&mut self, change: &BatchTransition) -> Applied {
         self.row.state = change.to;
         self.row.reason.clone_from(&change.reason);

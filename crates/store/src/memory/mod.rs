@@ -146,7 +146,7 @@ impl State {
 
     fn apply_batch(&mut self, change: &BatchTransition) -> Applied {
         let applied = match self.batch_mut(&change.tenant, &change.batch) {
-            Some(batch) if batch.row.state == change.from => batch.move_to(change),
+            Some(batch) if batch.stands_as(change) => batch.move_to(change),
             _ => return Applied::Stale,
         };
         self.add_outbox(&change.tenant, &change.outbox, change.at);
@@ -255,6 +255,7 @@ impl BatchStore for MemoryStore {
                 tenant: tenant.clone(),
                 batch: batch.clone(),
                 from: BatchState::Loading,
+                unmoved_since: None,
                 to: BatchState::Accepted,
                 reason: None,
                 limits: None,
