@@ -94,6 +94,7 @@ impl Reporter {
             tenant: tenant.clone(),
             batch: id.clone(),
             from: batch.state,
+            unmoved_since: None,
             to: if cancelled { BatchState::Cancelled } else { BatchState::Completed },
             reason: batch.reason.clone(),
             limits: None,

@@ -65,6 +65,35 @@ async fn nothing_begins_while_the_window_is_closed_and_nothing_is_done_about_it(
 }
 
 #[tokio::test]
+async fn many_entries_rest_while_their_windows_are_closed() {
+    const ENTRIES: u32 = 20_000;
+    let numbers: Vec<_> = (0..ENTRIES).map(|n| format!("+49303{n:07}")).collect();
+    let to: Vec<_> = numbers.iter().map(|to| (&**to, Some("Europe/Berlin"))).collect();
+    for (tz, put_off) in [("Europe/Berlin", 0), ("recipient", ENTRIES - 2)] {
+        let mut rig = Rig::new().await;
+        rig.lasts = s(30);
+        let options = BatchOptions {
+            window: Some(window(tz, "09:00", "09:01")),
+            max_concurrent: 1,
+            ..BatchOptions::default()
+        };
+        let id = rig.batch("a", "resting", options, &to).await;
+        // Two calls fit into the minute; the others come upon a closed window.
+        rig.run(at("2027-01-15T08:02:00Z")).await;
+        let before = rig.row("a", &id).await;
+        assert_eq!(before.count(EntryState::is_waiting), ENTRIES - 2);
+        let events = rig.store.events(&TenantId::new("a"), &id, 0, 100_000).await.expect("read");
+        let deferred = events.iter().filter(|event| event.kind == "entry.deferred").count();
+        assert_eq!(deferred, put_off as usize, "{tz}: each is put off once at most");
+        assert!(rig.looks < 100, "{tz}: {} looks at the closing of the window", rig.looks);
+        let looks = rig.looks;
+        rig.run(at("2027-01-16T07:59:59Z")).await;
+        assert_eq!(rig.row("a", &id).await.event_seq, before.event_seq, "{tz}: something moved");
+        assert!(rig.looks - looks < 2_000, "{tz}: {} looks in a night", rig.looks - looks);
+    }
+}
+
+#[tokio::test]
 async fn each_recipient_is_called_in_a_window_of_his_own() {
     let mut rig = Rig::new().await;
     rig.lasts = s(20);
@@ -203,23 +232,18 @@ async fn the_calls_of_a_tenant_are_bounded_over_all_its_batches() {
     }
 }
 
+fn broken(resume_after_s: u32) -> BatchOptions {
+    let breaker =
+        BreakerRule { min_attempts: 4, window_s: 600, resume_after_s, ..BreakerRule::default() };
+    BatchOptions { max_concurrent: 4, breaker: Some(breaker), ..BatchOptions::default() }
+}
+
 #[tokio::test]
 async fn a_batch_pauses_when_its_breaker_trips_and_resumes_by_itself() {
     let mut rig = Rig::new().await;
     // Nobody claims the dial: every attempt times out.
     rig.ends = |_| None;
-    let breaker = BreakerRule {
-        min_attempts: 4,
-        window_s: 600,
-        resume_after_s: 900,
-        ..BreakerRule::default()
-    };
-    let options = BatchOptions {
-        max_concurrent: 4,
-        max_retries: 1,
-        breaker: Some(breaker),
-        ..BatchOptions::default()
-    };
+    let options = BatchOptions { max_retries: 1, ..broken(900) };
     let id = rig.many("a", "broken", options, 12).await;
     rig.run(at(START) + s(60)).await;
     let row = rig.row("a", &id).await;
@@ -236,6 +260,46 @@ async fn a_batch_pauses_when_its_breaker_trips_and_resumes_by_itself() {
     let fifth = rig.begun_s(&id)[4];
     assert!((929.0..933.0).contains(&fifth), "resumed after {fifth} s");
     assert_eq!(rig.count("a", &id, EntryState::Completed).await, 12);
+}
+
+#[tokio::test]
+async fn a_users_pause_outlasts_the_breakers() {
+    let mut rig = Rig::new().await;
+    rig.ends = |_| None;
+    let id = rig.many("a", "broken", broken(900), 12).await;
+    let tenant = TenantId::new("a");
+    rig.run(at(START) + s(60)).await;
+    assert!(rig.row("a", &id).await.reason.expect("a reason").starts_with("breaker: "));
+    for applied in [true, false] {
+        let paused = rig.control().pause(&tenant, &id).await.expect("it is paused");
+        assert_eq!((paused.state, paused.applied), (BatchState::Paused, applied));
+        let reason = rig.row("a", &id).await.reason;
+        assert_eq!(reason.as_deref(), Some("paused by a user"));
+    }
+    rig.run(at(START) + s(7200)).await;
+    assert_eq!(rig.row("a", &id).await.state, BatchState::Paused);
+    assert_eq!(rig.begun.len(), 4);
+    rig.ends = |_| Some(Outcome::Completed);
+    assert!(rig.control().resume(&tenant, &id).await.expect("it is paused").applied);
+    rig.run(at(START) + s(9000)).await;
+    assert_eq!(rig.count("a", &id, EntryState::Completed).await, 12);
+}
+
+#[tokio::test]
+async fn a_users_resume_is_not_undone_on_old_evidence() {
+    let mut rig = Rig::new().await;
+    rig.ends = |_| None;
+    let id = rig.many("a", "broken", broken(0), 12).await;
+    let tenant = TenantId::new("a");
+    rig.run(at(START) + s(60)).await;
+    assert_eq!(rig.row("a", &id).await.state, BatchState::Paused);
+    rig.ends = |_| Some(Outcome::Completed);
+    assert!(rig.control().resume(&tenant, &id).await.expect("it is paused").applied);
+    rig.run(at(START) + s(600)).await;
+    assert_eq!(rig.row("a", &id).await.state, BatchState::Completed);
+    let events = rig.store.events(&tenant, &id, 0, 100_000).await.expect("read");
+    let pauses = events.iter().filter(|event| event.to == BatchState::Paused.as_str()).count();
+    assert_eq!(pauses, 1);
 }
 
 #[tokio::test]

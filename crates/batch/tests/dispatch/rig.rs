@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dialtone_auth::{Capabilities, NumberKey, NumberKeys, Phone, Secret};
 use dialtone_batch::{
-    BatchMetrics, Calls, Claims, Dispatcher, DispatcherOptions, Happening, Reporter, policy,
+    BatchMetrics, Calls, Claims, Control, Dispatcher, DispatcherOptions, Happening, Reporter,
+    policy,
 };
 use dialtone_clock::{Clock, TimeScale, Timestamp};
 use dialtone_contract::wire::{BatchOptions, Durations, EntryCompletedRequest, OutcomeMode};
@@ -115,6 +116,11 @@ impl Rig {
             ends: |_| Some(Outcome::Completed),
             looks: 0,
         }
+    }
+
+    /// What users give orders to.
+    pub fn control(&self) -> Control {
+        Control::new(self.store.clone(), self.clock.clone())
     }
 
     pub fn now(&self) -> Timestamp {
