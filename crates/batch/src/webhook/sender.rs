@@ -12,11 +12,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use rand::Rng as _;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::body::About;
-use super::endpoints::{Endpoint, Endpoints};
+use super::endpoints::Endpoints;
 use super::{Delivery, WebhookClient};
 
 /// Wall time after which a message whose sender died is sent by the next one.
@@ -167,13 +168,13 @@ impl WebhookSender {
         url: &str,
     ) -> Result<Sent, StoreError> {
         let endpoint = self.endpoints.get(url);
-        if let Some(wait) = self.rests(&endpoint, row, about) {
-            return Ok(wait);
+        if let Some(left) = endpoint.rests_for(Instant::now()) {
+            return Ok(self.rests(left, row, about));
         }
         let _place = endpoint.places.acquire().await.expect("never closed");
         // It may have failed for those before.
-        if let Some(wait) = self.rests(&endpoint, row, about) {
-            return Ok(wait);
+        if let Err(left) = endpoint.begin(Instant::now()) {
+            return Ok(self.rests(left, row, about));
         }
         let Some(body) = about.body(&*self.store).await? else { return Ok(Sent::Done) };
         let key = self.keys.of(about.tenant.as_str(), about.webhook);
@@ -191,7 +192,7 @@ impl WebhookSender {
             self.metrics.count("sent");
             return Ok(Sent::Done);
         };
-        endpoint.failed();
+        endpoint.failed(Instant::now());
         self.metrics.count("failed");
         let (id, tries) = (about.webhook, row.tries);
         tracing::info!(why, webhook.id = id, tries, message = about.id(), "a webhook did not take");
@@ -199,11 +200,10 @@ impl WebhookSender {
     }
 
     /// What becomes of a message to an endpoint that rests.
-    fn rests(&self, endpoint: &Endpoint, row: &OutboxRow, about: &About<'_>) -> Option<Sent> {
-        let wait = endpoint.rests_for()?;
+    fn rests(&self, left: Duration, row: &OutboxRow, about: &About<'_>) -> Sent {
         // Not all at the same moment.
         let spread = limits::WEBHOOK_REST.mul_f64(chance(row));
-        Some(self.later(row, about, "the endpoint does not answer", wait + spread))
+        self.later(row, about, "the endpoint does not answer", left + spread)
     }
 
     /// To be tried again, or given up for its age.
