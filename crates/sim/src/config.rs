@@ -6,7 +6,7 @@ use dialtone_contract::{OutcomeWeights, PlannedOutcome, ScriptedFaults, TestMix}
 use rand::Rng as _;
 
 use crate::faults::Struck;
-use crate::{Faults, Mutant, Orders};
+use crate::{Faults, Mutant, Orders, Policy};
 
 /// One simulation.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,8 @@ pub struct Config {
     pub max_concurrent: u32,
     /// What users order while the batch runs.
     pub orders: Orders,
+    /// What else the batch's options say.
+    pub policy: Policy,
     /// The bug that is planted.
     pub mutant: Option<Mutant>,
     /// Whether to keep a line for each thing that happens.
@@ -45,6 +47,7 @@ impl Config {
             redial_after_contact: false,
             max_concurrent: BatchOptions::default().max_concurrent,
             orders: Orders::default(),
+            policy: Policy::default(),
             mutant: None,
             traced: false,
         }
@@ -60,12 +63,13 @@ impl Config {
             long_calls: one_in(2),
             redial_after_contact: one_in(2),
             max_concurrent: if one_in(3) { 4 } else { BatchOptions::default().max_concurrent },
+            policy: Policy::swarm(seed),
             ..Self::calm(seed, weights)
         }
     }
 
     pub(crate) fn is_calm(&self) -> bool {
-        self.faults == Faults::default()
+        self.faults == Faults::default() && self.policy == Policy::default()
     }
 
     pub(crate) fn request(&self) -> TestBatchRequest {
@@ -86,11 +90,11 @@ impl Config {
             seed: Some(seed),
             outcomes: OutcomeMode::Exact,
             durations: if self.long_calls { long } else { Durations::default() },
-            options: BatchOptions {
+            options: self.policy.complete(BatchOptions {
                 redial_after_contact: self.redial_after_contact,
                 max_concurrent: self.max_concurrent,
                 ..BatchOptions::default()
-            },
+            }),
         }
     }
 }

@@ -1,26 +1,37 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
+use dialtone_auth::NumberKey;
+use dialtone_batch::number;
+use dialtone_batch::policy::schedule;
 use dialtone_clock::Timestamp;
+use dialtone_contract::wire::BatchOptions;
 use dialtone_contract::{BatchId, BatchState, EntryEvent, EntryKey, EntryState};
 use dialtone_store::memory::MemoryStore;
 use dialtone_store::{
-    Applied, BatchStore as _, CallRow, Change, ClaimDue, Claimed, EntryRow, Outbox as _, OutboxRow,
-    StoreError, Transition,
+    Applied, BatchMode, BatchRow, BatchStore as _, CallRow, Change, ClaimDue, Claimed, EntryRow,
+    NewBatch, NewEntry, Outbox as _, OutboxRow, StoreError, Suppressions as _, Transition,
 };
 
 use tokio::sync::watch;
 
-use crate::Mutant;
+use crate::bounds::Bounds;
+use crate::policy::ZONES;
 use crate::task::ready;
 use crate::world::World;
+use crate::{Mutant, Policy};
+
+/// Numbers of a live batch: fewer than its entries.
+const NUMBERS: u32 = 12;
 
 /// What stands between all servers and the engine: it sees every change at the moment
 /// at which it is made, and a [`Mutant`] takes one of the guards away here.
 pub struct Guards {
     world: World,
     mutant: Option<Mutant>,
+    policy: Policy,
     seen: Mutex<Seen>,
+    bounds: Mutex<Bounds>,
     /// Changes with every commit that made work: as in the durable engines, unlike in the
     /// memory engine, where a dispatcher that claims in vain would wake itself for ever.
     hint: watch::Sender<u64>,
@@ -38,8 +49,72 @@ struct Seen {
 type Result<T> = std::result::Result<T, StoreError>;
 
 impl Guards {
-    pub fn new(world: World, mutant: Option<Mutant>) -> Self {
-        Self { world, mutant, seen: Mutex::default(), hint: watch::Sender::new(0) }
+    pub fn new(world: World, mutant: Option<Mutant>, policy: Policy) -> Self {
+        let bounds = Mutex::new(Bounds::new(policy));
+        let (seen, hint) = (Mutex::default(), watch::Sender::new(0));
+        Self { world, mutant, policy, seen, bounds, hint }
+    }
+
+    fn bounds(&self) -> MutexGuard<'_, Bounds> {
+        self.bounds.lock().expect("no holder of the lock panics")
+    }
+
+    /// A number may not be called any more.
+    pub fn suppress(&self, store: &MemoryStore, entry: &EntryRow) -> Result<()> {
+        if self.mutant != Some(Mutant::NoSuppression) {
+            let numbers = [entry.number];
+            ready(store.suppress(&entry.tenant, &numbers, "simulated", self.world.now()))?;
+        }
+        self.bounds().suppress(entry.number);
+        Ok(())
+    }
+
+    /// The batch as the intake of people's numbers would have made it, if it shall be one.
+    pub fn as_live(&self, mut new: NewBatch) -> NewBatch {
+        if self.policy.live {
+            new.spec.mode = BatchMode::Live;
+        }
+        if let Some(window) = self.policy.window_by_recipient() {
+            new.spec.options.window = Some(window);
+        }
+        new
+    }
+
+    /// Its entries: in several time zones, and some numbers more than once.
+    pub fn as_live_entries(&self, entries: &[NewEntry]) -> Vec<NewEntry> {
+        let options =
+            BatchOptions { window: self.policy.window_by_recipient(), ..BatchOptions::default() };
+        let as_live = |entry: &NewEntry| {
+            let place = (entry.seq - 1) % NUMBERS + 1;
+            let mut key = [0; NumberKey::LEN];
+            key[..4].copy_from_slice(&place.to_be_bytes());
+            let timezone = ZONES[entry.seq as usize % ZONES.len()];
+            NewEntry {
+                to: number(place),
+                number: NumberKey::from_bytes(key),
+                timezone: Some(timezone.to_owned()),
+                not_before: schedule::earliest(&options, Some(timezone), entry.not_before),
+                ..entry.clone()
+            }
+        };
+        if !self.policy.live {
+            return entries.to_vec();
+        }
+        entries.iter().map(as_live).collect()
+    }
+
+    /// Batches as a mutant's dispatcher would read them.
+    pub fn shown_batches(&self, mut rows: Vec<BatchRow>) -> Vec<BatchRow> {
+        for options in rows.iter_mut().map(|row| &mut row.spec.options) {
+            match self.mutant {
+                Some(Mutant::NoWindow) => options.window = None,
+                Some(Mutant::NoPace) => options.calls_per_second = None,
+                Some(Mutant::NoWaves) => options.wave_size = 0,
+                Some(Mutant::NoBreaker) => options.breaker = None,
+                _ => {}
+            }
+        }
+        rows
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -83,6 +158,8 @@ impl Guards {
             }
             if let Change::Batch(change) = change {
                 self.world.note(|| format!("batch {}: {applied:?}", change.to));
+                let moved = applied.is_applied().then(|| self.bounds().moved(change)).flatten();
+                self.seen().violations.extend(moved);
             }
             return Ok(applied);
         };
@@ -98,6 +175,8 @@ impl Guards {
         });
         if applied.is_applied() {
             self.watch(&change, &before, &calls);
+            let found = self.bounds().entry(&change, &before);
+            self.seen().violations.extend(found);
             if change.event.is_recorded() {
                 self.hint();
             }
@@ -124,6 +203,9 @@ impl Guards {
             }
             Some(Mutant::NoCancelAtDial) => change.batch_in = None,
             Some(Mutant::NoDeadlineGuard) => change.deadline_seen = None,
+            Some(Mutant::NoBackoff) if change.to == EntryState::RetryWait => {
+                change.not_before = Some(change.at);
+            }
             // The claim was decided on a row that looked free.
             Some(Mutant::NoDialClaim) if change.event == EntryEvent::DialClaimed => {
                 if now.state.is_live() {
@@ -184,7 +266,13 @@ impl Guards {
         if self.mutant == Some(Mutant::PauseIgnored) {
             claim.claimable = BatchState::ALL;
         }
-        let claimed = ready(store.claim_due(claim))?;
+        claim.exclusive &= self.mutant != Some(Mutant::NoNumberHold);
+        let before = ready(store.batch(&claim.tenant, &claim.batch))?;
+        let claimed = ready(store.claim_due(claim.clone()))?;
+        if let Some(before) = before {
+            let found = self.bounds().leased(&before, &claimed.leased, &claim);
+            self.seen().violations.extend(found);
+        }
         if !claimed.leased.is_empty() {
             self.hint();
         }

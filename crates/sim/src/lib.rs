@@ -8,6 +8,7 @@
 //! can die between any two steps. The seed decides all of it.
 
 mod agent;
+mod bounds;
 mod clock;
 mod config;
 mod faults;
@@ -18,6 +19,7 @@ mod livekit;
 mod mutant;
 mod oracle;
 mod orders;
+mod policy;
 mod run;
 mod server;
 mod store;
@@ -28,4 +30,5 @@ pub use config::{Config, Outcome};
 pub use faults::{Fault, Faults, Struck};
 pub use mutant::Mutant;
 pub use orders::{Order, Orders};
+pub use policy::{Gap, Policy};
 pub use run::run;

@@ -23,6 +23,20 @@ pub enum Mutant {
     PauseIgnored,
     /// Agents go on talking whether or not the platform hears from them.
     NoWorkerDeadline,
+    /// Claims do not look whether a number is suppressed.
+    NoSuppression,
+    /// Claims do not look whether a number is being called.
+    NoNumberHold,
+    /// The dispatcher does not know of call windows.
+    NoWindow,
+    /// The dispatcher does not know of the pace.
+    NoPace,
+    /// The dispatcher does not know of waves.
+    NoWaves,
+    /// The dispatcher does not know of the batch's breaker.
+    NoBreaker,
+    /// Retries are due at once.
+    NoBackoff,
 }
 
 impl Mutant {
@@ -38,6 +52,13 @@ impl Mutant {
         Self::NoCancelAtDial,
         Self::PauseIgnored,
         Self::NoWorkerDeadline,
+        Self::NoSuppression,
+        Self::NoNumberHold,
+        Self::NoWindow,
+        Self::NoPace,
+        Self::NoWaves,
+        Self::NoBreaker,
+        Self::NoBackoff,
     ];
 
     /// Violations, one of which this bug has to be caught by.
@@ -52,7 +73,13 @@ impl Mutant {
             Self::OutboxForgets => &["was never closed"],
             Self::NoCancelAtDial => &["dialled after the cancel"],
             Self::PauseIgnored => &["leased while"],
-            Self::NoWorkerDeadline => &["were live at one number"],
+            Self::NoWorkerDeadline | Self::NoNumberHold => &["were live at one number"],
+            Self::NoSuppression => &["its number is suppressed"],
+            Self::NoWindow => &["outside its window"],
+            Self::NoPace => &["the pace allows"],
+            Self::NoWaves => &["a wave of"],
+            Self::NoBreaker => &["the breaker had to trip"],
+            Self::NoBackoff => &["is tried again too soon"],
         }
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use dialtone_batch::IntakeError;
 use dialtone_clock::{Clock, Timestamp};
-use dialtone_contract::{BatchId, DispatchMetadata, TenantId};
+use dialtone_contract::{BatchId, CallId, DispatchMetadata, TenantId, TestPlan};
 use dialtone_store::memory::MemoryStore;
 use dialtone_store::{BatchStore as _, Directory as _, Idempotency};
 use tokio::sync::watch;
@@ -33,6 +33,8 @@ const AFTERMATH: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(1
 const WEATHER_EVERY: Duration = Duration::from_secs(30);
 /// Virtual time after which the client asks for its batch again.
 const TRIGGER_AGAIN: Duration = Duration::from_secs(5);
+/// Virtual time in which numbers are suppressed.
+const SUPPRESSED_WITHIN: Duration = Duration::from_secs(90);
 /// The client's idempotency key.
 const KEY: &str = "the batch";
 
@@ -69,7 +71,7 @@ pub fn run(config: Config) -> Outcome {
     let tenant = TenantId::new("demo");
     ready(memory.seed_demo()).expect("the memory engine does not fail");
     let mut run = Run {
-        guards: Arc::new(Guards::new(world.clone(), config.mutant)),
+        guards: Arc::new(Guards::new(world.clone(), config.mutant, config.policy)),
         livekit: Arc::new(SimLiveKit::new(world.clone())),
         wall: world.clock.skewed(),
         oracle: Oracle::new(memory.clone(), tenant.clone(), config.redial_after_contact),
@@ -96,6 +98,10 @@ pub fn run(config: Config) -> Outcome {
     config.orders.schedule(&run.world);
     run.world.after(FAULTS_END, Event::FaultsEnd);
     run.world.after(WEATHER_EVERY, Event::Weather);
+    for _ in 0..config.policy.suppressed {
+        let after = run.world.between(Duration::from_secs(1), SUPPRESSED_WITHIN);
+        run.world.after(after, Event::Suppress);
+    }
     run.play();
     run.judge()
 }
@@ -196,6 +202,7 @@ impl Run {
                     agent.leave(&self.world, &mut self.oracle);
                 }
             }
+            Event::Suppress => self.suppress(),
             Event::FaultsEnd => {
                 self.world.end_faults();
                 self.wall.jump(0);
@@ -273,8 +280,11 @@ impl Run {
     }
 
     fn job(&mut self, metadata: &str) {
-        let metadata: DispatchMetadata =
+        let mut metadata: DispatchMetadata =
             serde_json::from_str(metadata).expect("the dispatcher wrote it");
+        // Who answers a live batch's call is nothing that its agent is told.
+        let plan = || self.plan_of(&metadata.call_id);
+        metadata.test = metadata.test.take().or_else(plan);
         let plan = metadata.test.as_ref().and_then(|plan| plan.outcome);
         if plan.is_some_and(|plan| !plan.is_accepted()) {
             // LiveKit asks nobody else, and tells nobody.
@@ -282,6 +292,30 @@ impl Run {
         }
         let agent = Agent::start(self.agents.len(), metadata, &self.world, self.config.mutant);
         self.agents.push(agent);
+    }
+
+    fn plan_of(&self, call: &CallId) -> Option<TestPlan> {
+        let (key, attempt) = call.parts().ok()?;
+        let (entry, _) = ready(self.memory.call(&self.tenant, &key, attempt)).ok()??;
+        let row = ready(self.memory.batch(&self.tenant, &key.batch)).ok()??;
+        Some(TestPlan {
+            to: entry.to.expose().to_owned(),
+            outcome: entry.planned,
+            durations: row.spec.durations,
+            seed: row.spec.seed,
+        })
+    }
+
+    /// A number of the batch is suppressed.
+    fn suppress(&mut self) {
+        let batch = self.accepted();
+        let entries = batch
+            .and_then(|batch| ready(self.memory.entries(&self.tenant, &batch, 0, u32::MAX)).ok());
+        let Some(entries) = entries.filter(|entries| !entries.is_empty()) else {
+            return self.world.after(TRIGGER_AGAIN, Event::Suppress);
+        };
+        let place = usize::try_from(self.world.below(entries.len() as u64)).unwrap_or(0);
+        self.guards.suppress(&self.memory, &entries[place].0).expect("the engine does not fail");
     }
 
     fn arrives(&mut self, agent: usize, stage: u32, request: Request) {

@@ -88,6 +88,7 @@ impl SimStore {
 #[async_trait]
 impl BatchStore for SimStore {
     async fn create_batch(&self, new: NewBatch) -> Result<()> {
+        let new = self.guards.as_live(new);
         self.write(|| ready(self.inner.create_batch(new))).await
     }
 
@@ -97,7 +98,8 @@ impl BatchStore for SimStore {
         batch: &BatchId,
         entries: &[NewEntry],
     ) -> Result<()> {
-        self.write(|| ready(self.inner.add_entries(tenant, batch, entries))).await
+        let entries = self.guards.as_live_entries(entries);
+        self.write(|| ready(self.inner.add_entries(tenant, batch, &entries))).await
     }
 
     async fn discard_batch(&self, tenant: &TenantId, batch: &BatchId) -> Result<bool> {
@@ -166,7 +168,8 @@ impl BatchStore for SimStore {
     }
 
     async fn batches_in(&self, states: &[BatchState]) -> Result<Vec<BatchRow>> {
-        self.read(|| ready(self.inner.batches_in(states))).await
+        let read = || Ok(self.guards.shown_batches(ready(self.inner.batches_in(states))?));
+        self.read(read).await
     }
 
     async fn call(

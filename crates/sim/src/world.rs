@@ -39,6 +39,8 @@ pub enum Event {
     Reply { agent: usize, stage: u32, request: Request, answer: Answer },
     /// A closed room throws its agents out.
     RoomClosed { room: String },
+    /// A number is suppressed.
+    Suppress,
     /// The faults end; from here on the batch has to come to its end.
     FaultsEnd,
     /// It is time for a fault that is not of one moment, if that shall happen.
