@@ -200,10 +200,18 @@ fn a_service_that_dies_is_told_and_leaves_a_whole_result() {
     assert_eq!((code(&output), error_code(&envelope)), (3, "child_exited"));
     assert_eq!(envelope.seed, 42);
     let names: Vec<_> = envelope.checks.iter().map(|check| check.name.as_str()).collect();
-    let all =
-        ["ready", "trigger", "counts", "attempts", "false_expiries", "invariants", "teardown"];
+    let all = [
+        "ready",
+        "trigger",
+        "counts",
+        "attempts",
+        "false_expiries",
+        "agreement",
+        "invariants",
+        "teardown",
+    ];
     assert_eq!(names, all);
-    assert_eq!(envelope.count(CheckStatus::NotRun), 5);
+    assert_eq!(envelope.count(CheckStatus::NotRun), 6);
     let talk = text(&output.stderr);
     assert!(talk.contains("a last word") && talk.contains("--seed 42"), "{talk}");
     for folder in [bench.latest(), PathBuf::from(&reports)] {
