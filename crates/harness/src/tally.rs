@@ -124,6 +124,8 @@ pub struct Tally {
     pub undispatched: u32,
     /// Attempts whose job no worker shall take.
     pub unwanted: u32,
+    /// Attempts whose job may be in no count because its worker or LiveKit was killed.
+    pub forgotten: u32,
     /// Attempts whose dial was claimed.
     pub dials: u32,
     /// Entries that did not end as planned.
@@ -170,6 +172,7 @@ impl Tally {
             attempts: 0,
             undispatched: 0,
             unwanted: 0,
+            forgotten: 0,
             dials: 0,
             wrong: Grouped::default(),
             lost: Grouped::default(),
@@ -219,6 +222,9 @@ impl Tally {
         if entry.planned_outcome.is_some_and(|plan| !plan.is_accepted()) {
             let left = entry.attempts.iter().filter(|attempt| attempt.dispatched_at.is_some());
             self.unwanted += count(left);
+        } else {
+            let met = entry.attempts.iter().filter(|attempt| self.outages.forgot(attempt));
+            self.forgotten += count(met);
         }
         if let Some(plan) = entry.planned_outcome {
             self.add_plan(entry, plan, attempts);

@@ -320,7 +320,7 @@ impl Play<'_> {
         let report = api.report(&status).await;
         let scripts = self.scripts(asked, &strikes).await;
         let taken = watch.jobs_taken(stack, planned.livekit_dev.as_deref()).await?;
-        let jobs = Jobs { taken, unseen: self.unseen(&strikes) };
+        let jobs = Jobs { taken, unseen: tally.forgotten };
         figures::of_api(run, asked, &status, &tally);
         figures::of_server(run, stack.http(), api.base).await;
         let restarted = strikes.iter().any(|strike| strike.kill.victim == Victim::Dialtone);
@@ -426,13 +426,5 @@ impl Play<'_> {
         // A lease is looked for a moment after it ran out.
         let lease = self.clock.scale().guard_span(limits::LEASE) * 3 / 2;
         Outages::new(spans, lease)
-    }
-
-    /// Jobs that nobody counts when a worker or its LiveKit is killed: no more than are under way
-    /// at once.
-    fn unseen(&self, strikes: &[Strike]) -> u32 {
-        let forgotten = |strike: &&Strike| strike.outage.victim != Victim::Dialtone;
-        let strikes = strikes.iter().filter(forgotten).count();
-        u32::try_from(strikes).unwrap_or(u32::MAX).saturating_mul(self.options.max_concurrent)
     }
 }

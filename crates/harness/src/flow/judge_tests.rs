@@ -327,7 +327,7 @@ fn a_certain_weighted_batch_has_no_band() {
 /// The server was away from second 10 to 20.
 fn outages() -> Outages {
     let at = |s| at(s).expect("a time");
-    let outage = Outage { victim: Victim::TestWorker, from: at(10), until: at(20) };
+    let outage = Outage { victim: Victim::TestWorker, counted: at(9), from: at(10), until: at(20) };
     Outages::new(vec![outage], Duration::from_secs(15))
 }
 

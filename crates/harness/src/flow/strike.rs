@@ -148,6 +148,7 @@ impl Striker<'_> {
         let member = stack.member(victim.as_str()).ok_or_else(|| {
             Failure::new(ErrorCode::Usage, format!("{victim} is not part of this stack"))
         })?;
+        let counted = moments.clock.now();
         watch.before_kill(stack, *livekit_dev).await;
         let from = moments.clock.now();
         let mark = agreement.kill(victim, from);
@@ -163,7 +164,7 @@ impl Striker<'_> {
         if victim == Victim::LivekitDev {
             watch.registered_again(stack, *livekit_dev).await?;
         }
-        Ok(Outage { victim, from, until: moments.clock.now() })
+        Ok(Outage { victim, counted, from, until: moments.clock.now() })
     }
 }
 
