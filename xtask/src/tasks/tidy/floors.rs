@@ -19,6 +19,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("dialtone-livekit-dev", 2),
     ("dialtone-store-sqlite", 2),
     ("dialtone-inference", 2),
+    ("dialtone-recordings", 2),
     ("dialtone-api", 3),
     ("dialtone-llm-api", 3),
     ("dialtone-harness", 3),

@@ -1,0 +1,19 @@
+//! What a stereo recording of a call says about who spoke when: bytes in, findings out. No
+//! network and no processes.
+//!
+//! A gate (`vad`) decides whether there is speech, an adaptive energy envelope decides where it
+//! begins and ends, a guard drops what is the other channel's echo, and `turns` says who answered
+//! whom, and how late.
+
+mod audio;
+mod findings;
+mod options;
+mod segment;
+mod turn;
+pub mod vad;
+
+pub use audio::{Side, Stereo};
+pub use findings::{Findings, Track, Warning};
+pub use options::{CallerChannel, Definition, Options};
+pub use segment::Segment;
+pub use turn::{Turn, TurnKind};
