@@ -9,6 +9,7 @@ mod audio;
 mod findings;
 mod options;
 mod segment;
+pub mod truth;
 mod turn;
 pub mod vad;
 
