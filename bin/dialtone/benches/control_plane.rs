@@ -28,12 +28,17 @@ use dialtone_clock::{Clock, ScaledClock, Timeline};
 use dialtone_contract::wire::{BatchOptions, EntryCompletedRequest, TestBatchRequest};
 use dialtone_contract::{BatchId, BatchState, DispatchMetadata, Outcome, TenantId};
 use dialtone_livekit::{LiveKit, LiveKitError, NewDispatch};
-use dialtone_serve::{HttpClient, Limits, ListenArgs, listen, serve};
+use dialtone_serve::{Limits, ListenArgs, listen, serve};
 use dialtone_store::{BatchStore as _, Directory as _, Store};
 use dialtone_store_sqlite::SqliteStore;
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+/// Between two looks at a batch's state.
+const LOOK: Duration = Duration::from_millis(5);
 
 type Jobs = mpsc::UnboundedSender<(String, Instant)>;
 
@@ -62,7 +67,7 @@ struct Platform {
     store: Arc<SqliteStore>,
     intake: Intake,
     calls: Arc<Calls>,
-    url: String,
+    address: String,
     shutdown: CancellationToken,
 }
 
@@ -102,11 +107,11 @@ impl Platform {
             auth_configured: false,
         };
         let listener = listen("http", &any)?;
-        let url = format!("http://{}", listener.local_addr()?);
+        let address = listener.local_addr()?.to_string();
+        let url = format!("http://{address}");
         let shutdown = CancellationToken::new();
         tokio::spawn(serve(listener, routes(api), Limits::default(), shutdown.clone()));
-        let options =
-            DispatcherOptions { api_url: url.clone(), capabilities: Capabilities::new(&secret) };
+        let options = DispatcherOptions { api_url: url, capabilities: Capabilities::new(&secret) };
         let dispatcher = Dispatcher::new(
             Arc::clone(&port),
             livekit.clone(),
@@ -120,7 +125,7 @@ impl Platform {
         tokio::spawn(outbox.run(shutdown.clone()));
         let reporter = Reporter::new(Arc::clone(&port), Arc::clone(&clock));
         tokio::spawn(reporter.run(shutdown.clone()));
-        Ok(Self { store, intake: new_intake(), calls: Arc::new(new_calls()), url, shutdown })
+        Ok(Self { store, intake: new_intake(), calls: Arc::new(new_calls()), address, shutdown })
     }
 
     async fn trigger(&self, calls: u32) -> anyhow::Result<BatchId> {
@@ -136,21 +141,66 @@ impl Platform {
         Ok(self.intake.trigger_test(&TenantId::new("demo"), &request, None).await?.batch)
     }
 
+    /// Waits for the report; looks now and then, as a user would, so that looking is not
+    /// what is measured.
     async fn ended(&self, batch: &BatchId) -> anyhow::Result<()> {
-        let mut changes = self.store.changes();
         loop {
-            changes.mark_unchanged();
             let row = self.store.batch(&TenantId::new("demo"), batch).await?;
             if row.is_some_and(|row| row.state == BatchState::Completed) {
                 return Ok(());
             }
-            changes.changed().await?;
+            tokio::time::sleep(LOOK).await;
         }
     }
 }
 
+/// A connection of one agent. As little client as HTTP allows: what is measured is the
+/// server.
+struct Connection {
+    stream: BufReader<TcpStream>,
+    line: String,
+}
+
+impl Connection {
+    async fn open(address: &str) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(stream), line: String::new() })
+    }
+
+    /// Posts a callback; an answer other than 200 is an error.
+    async fn completed(&mut self, capability: &str, body: &str) -> anyhow::Result<()> {
+        let request = format!(
+            "POST /batch/entry-completed HTTP/1.1\r\nhost: 127.0.0.1\r\n\
+             authorization: Bearer {capability}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.stream.get_mut().write_all(request.as_bytes()).await?;
+        let (mut status, mut length) = (String::new(), 0);
+        loop {
+            self.line.clear();
+            anyhow::ensure!(self.stream.read_line(&mut self.line).await? > 0, "hung up");
+            let line = self.line.trim_end();
+            if status.is_empty() {
+                line.clone_into(&mut status);
+            } else if line.is_empty() {
+                break;
+            } else if let Some(n) = line.strip_prefix("content-length: ") {
+                length = n.parse()?;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).await?;
+        let text = String::from_utf8_lossy(&body);
+        anyhow::ensure!(status.starts_with("HTTP/1.1 200 "), "{status}: {text}");
+        anyhow::ensure!(text.contains("\"applied\":true"), "{text}");
+        Ok(())
+    }
+}
+
 /// An agent that wins the dial claim and reports at once.
-async fn play(calls: &Calls, http: &HttpClient, url: &str, metadata: &str) -> anyhow::Result<()> {
+async fn play(calls: &Calls, http: &mut Connection, metadata: &str) -> anyhow::Result<()> {
     let metadata: DispatchMetadata = serde_json::from_str(metadata)?;
     let tenant = TenantId::new("demo");
     let claimer = Some("stub".to_owned());
@@ -163,15 +213,11 @@ async fn play(calls: &Calls, http: &HttpClient, url: &str, metadata: &str) -> an
         duration_ms: Some(0),
         reason: None,
     };
-    let path = format!("{url}/batch/entry-completed");
-    let _: serde_json::Value = http.post_json(&path, Some(&metadata.capability), &request).await?;
-    Ok(())
+    http.completed(&metadata.capability, &serde_json::to_string(&request)?).await
 }
 
 /// Agents at once.
 const AGENTS: usize = 256;
-/// Agents that share a client: as many as it keeps connections.
-const AGENTS_PER_CLIENT: usize = 32;
 
 async fn batch(
     platform: &Platform,
@@ -179,15 +225,15 @@ async fn batch(
     jobs: mpsc::UnboundedReceiver<(String, Instant)>,
 ) -> anyhow::Result<(mpsc::UnboundedReceiver<(String, Instant)>, serde_json::Value)> {
     let jobs = Arc::new(tokio::sync::Mutex::new(jobs));
-    let clients: Vec<_> = (0..AGENTS / AGENTS_PER_CLIENT).map(|_| HttpClient::default()).collect();
     let agents: Vec<_> = (0..AGENTS)
-        .map(|agent| {
-            let (jobs, http) = (Arc::clone(&jobs), clients[agent / AGENTS_PER_CLIENT].clone());
-            let (calls, url) = (Arc::clone(&platform.calls), platform.url.clone());
+        .map(|_| {
+            let (jobs, calls) = (Arc::clone(&jobs), Arc::clone(&platform.calls));
+            let address = platform.address.clone();
             tokio::spawn(async move {
+                let mut http = Connection::open(&address).await.expect("the server listens");
                 loop {
                     let Some((metadata, _)) = jobs.lock().await.recv().await else { return };
-                    if let Err(error) = play(&calls, &http, &url, &metadata).await {
+                    if let Err(error) = play(&calls, &mut http, &metadata).await {
                         eprintln!("{error:#}");
                     }
                 }
@@ -226,7 +272,7 @@ async fn singles(
     n: usize,
     jobs: &mut mpsc::UnboundedReceiver<(String, Instant)>,
 ) -> anyhow::Result<serde_json::Value> {
-    let http = HttpClient::default();
+    let mut http = Connection::open(&platform.address).await?;
     let (mut whole, mut after) = (Vec::new(), Vec::new());
     for _ in 0..n {
         let began = Instant::now();
@@ -236,7 +282,7 @@ async fn singles(
             jobs.recv().await.ok_or_else(|| anyhow::anyhow!("the stub is gone"))?;
         whole.push(at - began);
         after.push(at.saturating_duration_since(accepted));
-        play(&platform.calls, &http, &platform.url, &metadata).await?;
+        play(&platform.calls, &mut http, &metadata).await?;
         platform.ended(&id).await?;
     }
     Ok(json!({

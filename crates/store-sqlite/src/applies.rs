@@ -46,16 +46,14 @@ fn made_work(changes: &[Change], answers: &[Applied]) -> bool {
 }
 
 /// Makes all callers' changes at once. If that fails, nothing of it is written and the
-/// callers come back, to be tried one by one: a fault belongs to one of them.
+/// callers come back, to be tried one by one: the fault belongs to one of them, and will
+/// show again.
 pub(crate) fn together(
     connection: &Connection,
     callers: Vec<Changes>,
-) -> Result<Ran, (Vec<Changes>, crate::convert::Fault)> {
+) -> Result<Ran, Vec<Changes>> {
     let all = callers.iter().flat_map(|caller| caller.changes.iter());
-    let answers = match apply::apply(connection, all) {
-        Ok(answers) => answers,
-        Err(fault) => return Err((callers, fault)),
-    };
+    let Ok(answers) = apply::apply(connection, all) else { return Err(callers) };
     let mut left = answers.as_slice();
     let mut work = false;
     let mut waiting = Vec::with_capacity(callers.len());

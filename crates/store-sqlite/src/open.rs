@@ -204,6 +204,8 @@ fn tune_writer(connection: &Connection) -> rusqlite::Result<()> {
     // FULL: the log is flushed at each commit, so what was answered survives a power cut.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // Else what a large savepoint keeps goes through a file, which is made each time.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update_and_check(None, "journal_size_limit", WAL_KEEP, |_| Ok(()))
 }
 

@@ -76,11 +76,14 @@ enum Job {
     Stop,
 }
 
-/// What runs in a savepoint of its own.
-enum Item {
-    One(Operation),
-    /// Changes that came one after the other.
-    Many(Vec<Changes>),
+/// What goes into one transaction. All of it waited at the same time, so nobody can tell
+/// in which order it was asked for.
+#[derive(Default)]
+struct Group {
+    /// Made as one, before everything else: what fails then undoes nothing but them.
+    changes: Vec<Changes>,
+    /// Each in a savepoint of its own.
+    operations: Vec<Operation>,
 }
 
 pub(crate) struct Writer {
@@ -210,22 +213,21 @@ fn work(
     changes: &watch::Sender<u64>,
     slowest: &Slowest,
 ) {
-    let mut group: Vec<Item> = Vec::with_capacity(GROUP);
+    let mut group = Group::default();
     let mut stop = false;
     while !stop {
         let Some(first) = queue.blocking_recv() else { break };
         let (mut next, mut waiting) = (Some(first), 0);
         while let Some(job) = next {
             waiting += 1;
-            match (job, group.last_mut()) {
-                (Job::Run(operation), _) => group.push(Item::One(operation)),
-                (Job::Apply(changes), Some(Item::Many(many))) => many.push(changes),
-                (Job::Apply(changes), _) => group.push(Item::Many(vec![changes])),
-                (Job::Stop, _) => stop = true,
+            match job {
+                Job::Run(operation) => group.operations.push(operation),
+                Job::Apply(changes) => group.changes.push(changes),
+                Job::Stop => stop = true,
             }
             next = (waiting < GROUP && !stop).then(|| queue.try_recv().ok()).flatten();
         }
-        if commit_group(&connection, group.drain(..), slowest) {
+        if commit_group(&connection, std::mem::take(&mut group), slowest) {
             changes.send_modify(|n| *n += 1);
         }
     }
@@ -247,18 +249,14 @@ fn work(
 
 /// Runs the operations in one transaction (in more only where SQLite itself has rolled
 /// one back) and answers all of them. Whether any that was committed made work.
-fn commit_group(
-    connection: &Connection,
-    group: impl Iterator<Item = Item>,
-    slowest: &Slowest,
-) -> bool {
+fn commit_group(connection: &Connection, group: Group, slowest: &Slowest) -> bool {
     let mut made_work = false;
     let mut open: Vec<Ran> = Vec::new();
-    for item in group {
-        match item {
-            Item::One(operation) => run(connection, operation, &mut open),
-            Item::Many(callers) => run_many(connection, callers, &mut open),
-        }
+    if !group.changes.is_empty() {
+        run_many(connection, group.changes, &mut open);
+    }
+    for operation in group.operations {
+        run(connection, operation, &mut open);
     }
     if connection.is_autocommit() {
         return false;
@@ -313,36 +311,20 @@ fn note_rollback(connection: &Connection, full: bool, open: &mut Vec<Ran>) {
     }
 }
 
-/// Runs the changes of many callers as one, or, if that fails, each caller's alone.
+/// Begins a transaction and makes the changes of many callers in it as one; if that fails,
+/// each caller's alone. Without a savepoint: SQLite need not keep what pages held before.
 fn run_many(connection: &Connection, callers: Vec<Changes>, open: &mut Vec<Ran>) {
-    let begun = !connection.is_autocommit() || begin(connection).is_ok();
-    let sql = |text: &str| connection.prepare_cached(text)?.execute([]);
-    if callers.len() == 1 || !begun || sql("SAVEPOINT operation").is_err() {
+    if callers.len() == 1 || begin(connection).is_err() {
         return callers.into_iter().for_each(|caller| run(connection, caller.alone(), open));
     }
-    match applies::together(connection, callers) {
-        Ok(ran) => {
-            // Without its end the savepoint would still be committed, but not be undone.
-            if sql("RELEASE operation").is_ok() {
-                open.push(ran);
-            } else {
-                let _ = connection.execute_batch("ROLLBACK");
-                open.push(ran);
-                note_rollback(connection, false, open);
-            }
-        }
-        Err((callers, fault)) => {
-            let full = matches!(StoreError::from(fault), StoreError::Full(_));
-            if !connection.is_autocommit() {
-                let undone = sql("ROLLBACK TO operation").and_then(|_| sql("RELEASE operation"));
-                if undone.is_err() {
-                    let _ = connection.execute_batch("ROLLBACK");
-                }
-            }
-            note_rollback(connection, full, open);
-            callers.into_iter().for_each(|caller| run(connection, caller.alone(), open));
-        }
+    let callers = match applies::together(connection, callers) {
+        Ok(ran) => return open.push(ran),
+        Err(callers) => callers,
+    };
+    if !connection.is_autocommit() {
+        let _ = connection.execute_batch("ROLLBACK");
     }
+    callers.into_iter().for_each(|caller| run(connection, caller.alone(), open));
 }
 
 fn begin(connection: &Connection) -> rusqlite::Result<()> {

@@ -101,8 +101,9 @@ impl Dispatcher {
         } else {
             self.send(&spec, &entry, since).await
         };
-        let recorded = self.record(&spec, &entry, happening).await;
+        // LiveKit is done with it; the commit must not hold the next one up.
         drop(permit);
+        let recorded = self.record(&spec, &entry, happening).await;
         if self.flow.ended() {
             self.freed.notify_one();
         }
