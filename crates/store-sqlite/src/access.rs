@@ -52,10 +52,10 @@ impl Access for SqliteStore {
 
     async fn api_key(&self, id: &str) -> Result<Option<ApiKeyRow>, StoreError> {
         let id = id.to_owned();
-        self.read_few(move |c| access::api_key(c, &id)).await
+        self.read_one(move |c| access::api_key(c, &id)).await
     }
 
     async fn has_api_keys(&self) -> Result<bool, StoreError> {
-        self.read_few(access::has_api_keys).await
+        self.read_one(access::has_api_keys).await
     }
 }

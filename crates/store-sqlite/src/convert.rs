@@ -142,7 +142,26 @@ pub(crate) fn micros(at: Option<Timestamp>) -> Option<i64> {
     at.map(Timestamp::as_micros)
 }
 
+/// A set of states as one parameter, for `instr(?, ..)`: no state's name is part of another's.
+pub(crate) fn states(states: &[BatchState]) -> String {
+    states.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(" ")
+}
+
 /// A set of states as one parameter, for `IN (SELECT value FROM json_each(?))`.
 pub(crate) fn state_list(states: &[BatchState]) -> Result<String> {
     Ok(serde_json::to_string(states)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_found_in_a_list_only_if_it_is_in_it() {
+        for one in BatchState::ALL {
+            for other in BatchState::ALL {
+                assert_eq!(states(&[*one]).contains(other.as_str()), one == other);
+            }
+        }
+    }
 }

@@ -45,17 +45,17 @@ impl Directory for SqliteStore {
 
     async fn has_voice(&self, tenant: &TenantId, voice: &str) -> Result<bool, StoreError> {
         let (tenant, voice) = (tenant.clone(), voice.to_owned());
-        self.read_few(move |c| directory::has_voice(c, &tenant, &voice)).await
+        self.read_one(move |c| directory::has_voice(c, &tenant, &voice)).await
     }
 
     async fn has_user(&self, tenant: &TenantId, user: i64) -> Result<bool, StoreError> {
         let tenant = tenant.clone();
-        self.read_few(move |c| directory::has_user(c, &tenant, user)).await
+        self.read_one(move |c| directory::has_user(c, &tenant, user)).await
     }
 
     async fn max_concurrent(&self, tenant: &TenantId) -> Result<Option<u32>, StoreError> {
         let tenant = tenant.clone();
-        self.read_few(move |c| directory::max_concurrent(c, &tenant)).await
+        self.read_one(move |c| directory::max_concurrent(c, &tenant)).await
     }
 
     async fn set_max_concurrent(
@@ -107,7 +107,7 @@ impl Suppressions for SqliteStore {
         number: NumberKey,
     ) -> Result<bool, StoreError> {
         let tenant = tenant.clone();
-        self.read_few(move |c| suppressions::contains(c, &tenant, number)).await
+        self.read_one(move |c| suppressions::contains(c, &tenant, number)).await
     }
 }
 

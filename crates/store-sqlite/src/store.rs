@@ -128,6 +128,14 @@ impl SqliteStore {
         self.readers.read_few(read).await
     }
 
+    /// As [`Self::read`], for a few rows that one statement finds.
+    pub(crate) async fn read_one<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> std::result::Result<T, StoreError> {
+        self.readers.read_one(read).await
+    }
+
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         operation: impl FnOnce(&Connection) -> Result<Written<T>> + Send + 'static,
@@ -229,7 +237,7 @@ impl BatchStore for SqliteStore {
         key: &str,
     ) -> std::result::Result<Option<(BatchId, String)>, StoreError> {
         let (tenant, key) = (tenant.clone(), key.to_owned());
-        self.read_few(move |c| idempotency::find(c, &tenant, &key)).await
+        self.read_one(move |c| idempotency::find(c, &tenant, &key)).await
     }
 
     async fn apply(&self, changes: &[Change]) -> std::result::Result<Vec<Applied>, StoreError> {
@@ -303,7 +311,7 @@ impl BatchStore for SqliteStore {
         attempt: u32,
     ) -> std::result::Result<Option<(EntryRow, CallRow)>, StoreError> {
         let (tenant, key) = (tenant.clone(), key.clone());
-        self.read_few(move |c| entries::call(c, &tenant, &key, attempt)).await
+        self.read_one(move |c| entries::call(c, &tenant, &key, attempt)).await
     }
 
     async fn entries(
@@ -335,7 +343,7 @@ impl BatchStore for SqliteStore {
         now: Timestamp,
         limit: u32,
     ) -> std::result::Result<Vec<(EntryRow, CallRow)>, StoreError> {
-        self.read_few(move |c| entries::due_deadlines(c, now, limit)).await
+        self.read_one(move |c| entries::due_deadlines(c, now, limit)).await
     }
 
     async fn next_due(

@@ -155,7 +155,7 @@ pub(crate) fn compare_and_swap(connection: &Connection, change: &Transition) -> 
                  AND (?14 IS NULL OR EXISTS
                       (SELECT 1 FROM voice_call_batches AS b
                        WHERE b.tenant_id = ?1 AND b.batch_id = ?2
-                         AND b.state IN (SELECT value FROM json_each(?14))))";
+                         AND instr(?14, b.state)))";
     let moved = connection.prepare_cached(sql)?.execute(params![
         change.tenant.as_str(),
         change.key.batch.as_str(),
@@ -170,7 +170,7 @@ pub(crate) fn compare_and_swap(connection: &Connection, change: &Transition) -> 
         micros(change.deadline),
         micros(change.cap),
         micros(change.deadline_seen),
-        change.batch_in.map(convert::state_list).transpose()?,
+        change.batch_in.map(convert::states),
     ])?;
     Ok(moved == 1)
 }
