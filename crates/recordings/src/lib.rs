@@ -6,15 +6,19 @@
 //! whom, and how late.
 
 mod audio;
+mod decode;
 mod findings;
 mod options;
+mod resample;
 mod segment;
 pub mod truth;
 mod turn;
 pub mod vad;
 
 pub use audio::{Side, Stereo};
+pub use decode::{DecodeError, Decoder, HOURS_MAX, Piece};
 pub use findings::{Findings, Track, Warning};
 pub use options::{CallerChannel, Definition, Options};
+pub use resample::Resampler;
 pub use segment::Segment;
 pub use turn::{Turn, TurnKind};

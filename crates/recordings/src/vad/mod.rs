@@ -1,7 +1,27 @@
 //! Gates: what decides whether a piece of a channel is speech. Where the speech begins and ends
 //! is decided elsewhere, so a gate may be late, or early, by its frame.
 
+mod silero;
+
 use serde::{Deserialize, Serialize};
+
+pub use self::silero::Silero;
+
+/// What decides whether there is speech on one channel.
+pub trait Gate {
+    /// Samples in a second that it takes.
+    fn rate(&self) -> u32;
+
+    /// Samples of one answer.
+    fn frame(&self) -> usize;
+
+    /// Takes the next samples, full scale at -1 and 1, and appends for each frame that is now
+    /// whole how likely it is speech, from 0 to 1. Answers may be behind; their order is kept.
+    fn push(&mut self, samples: &[f32], speech: &mut Vec<f32>);
+
+    /// Answers for what is left, the last frame filled up with silence, and forgets all.
+    fn finish(&mut self, speech: &mut Vec<f32>);
+}
 
 /// Which gate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
