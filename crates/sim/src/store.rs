@@ -288,8 +288,8 @@ impl Outbox for SimStore {
         self.write(|| ready(self.inner.outbox_done(ids))).await
     }
 
-    async fn outbox_later(&self, id: i64, at: Timestamp) -> Result<()> {
-        self.write(|| ready(self.inner.outbox_later(id, at))).await
+    async fn outbox_later(&self, id: i64, at: Timestamp, tries: u32) -> Result<()> {
+        self.write(|| ready(self.inner.outbox_later(id, at, tries))).await
     }
 }
 

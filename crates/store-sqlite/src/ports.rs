@@ -31,8 +31,8 @@ impl Outbox for SqliteStore {
         self.write(move |c| outbox::done(c, &ids).map(Written::quietly)).await
     }
 
-    async fn outbox_later(&self, id: i64, at: Timestamp) -> Result<(), StoreError> {
-        self.write(move |c| outbox::later(c, id, at).map(Written::quietly)).await
+    async fn outbox_later(&self, id: i64, at: Timestamp, tries: u32) -> Result<(), StoreError> {
+        self.write(move |c| outbox::later(c, id, at, tries).map(Written::quietly)).await
     }
 }
 

@@ -209,8 +209,9 @@ pub trait Outbox: Send + Sync + 'static {
     /// Removes items that have been sent.
     async fn outbox_done(&self, ids: &[i64]) -> Result<(), StoreError>;
 
-    /// Makes an item due at `at`, if it is still there.
-    async fn outbox_later(&self, id: i64, at: Timestamp) -> Result<(), StoreError>;
+    /// Makes an item due at `at`, if it is still there, and writes down that it was tried so
+    /// many times: being handed out counts as a try until whoever took it knows better.
+    async fn outbox_later(&self, id: i64, at: Timestamp, tries: u32) -> Result<(), StoreError>;
 }
 
 /// Who may ask for what.

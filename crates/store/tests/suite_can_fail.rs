@@ -395,8 +395,8 @@ impl Outbox for Broken {
         self.inner.outbox_done(ids).await
     }
 
-    async fn outbox_later(&self, id: i64, at: Timestamp) -> Result<(), StoreError> {
-        self.inner.outbox_later(id, at).await
+    async fn outbox_later(&self, id: i64, at: Timestamp, tries: u32) -> Result<(), StoreError> {
+        self.inner.outbox_later(id, at, tries).await
     }
 }
 

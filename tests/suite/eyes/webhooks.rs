@@ -4,6 +4,8 @@ use std::time::Duration;
 use dialtone_auth::{Secret, unix_now, verify_webhook};
 use dialtone_tests::wait::{soon, within};
 use dialtone_tests::{Got, Manner, Receiver, Rig, Setup, TestBatch};
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
 
 /// A whole batch on a slow and busy machine.
 const BATCH: Duration = Duration::from_secs(60);
@@ -144,6 +146,54 @@ async fn webhooks_are_added_listed_and_removed() {
             assert!(webhook(rig, &["remove", "whk_0"]).await.is_err());
             webhook(rig, &["remove", &id]).await.expect("removed");
             assert_eq!(webhook(rig, &["list", "--json"]).await.expect("listed").trim(), "[]");
+        })
+        .await;
+}
+
+/// How often each message has been tried, by its endpoint, as the store says.
+fn tries(rig: &Rig) -> Vec<(String, u32)> {
+    let path = rig.data_dir().join("dialtone.db");
+    let store = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("open");
+    let sql = "SELECT item, tries FROM outbox WHERE lane = 'webhook'";
+    let mut rows = store.prepare(sql).expect("the table");
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?));
+    let rows: Vec<_> =
+        rows.query_map([], row).expect("rows").map(|row| row.expect("one")).collect();
+    let message = |(item, tries): (String, u32)| {
+        let item: Value = serde_json::from_str(&item).expect("an item");
+        let about = match (item["batch"].as_str().expect("a batch"), item["seq"].as_u64()) {
+            (batch, None) => batch.to_owned(),
+            (batch, Some(seq)) => format!("{}_{seq}", batch.replace("bat_", "ent_")),
+        };
+        (format!("{}.{about}", item["webhook"].as_str().expect("a webhook")), tries)
+    };
+    rows.into_iter().map(message).collect()
+}
+
+#[tokio::test]
+async fn what_waits_for_an_endpoint_that_rests_is_not_tried() {
+    Setup::at(60)
+        .run(async |rig| {
+            let receiver = Receiver::start(Manner::Fails);
+            add(rig, receiver.url(), "batch,entry").await;
+            let id = rig.api.trigger(&TestBatch::of(8, 0, 0, 0).seed(2)).await;
+            rig.api.completed(&id, BATCH).await;
+            // Four failures let it rest; behind each rest goes one, while all are handed out.
+            within(BATCH, "two rests", async || {
+                let n = receiver.got().len();
+                if n >= 6 { Ok(()) } else { Err(format!("{n} requests")) }
+            })
+            .await;
+            rig.dialtone.kill().await;
+            let (got, told) = (receiver.got(), tries(rig));
+            assert_eq!(told.len(), 9, "{told:?}");
+            for (message, tries) in &told {
+                let sent = got.iter().filter(|got| got.key == *message).count();
+                let sent = u32::try_from(sent).expect("few");
+                // One that was handed out when the server died may have been sent.
+                assert!((sent..=sent + 1).contains(tries), "{message}: {sent} sent, {told:?}");
+            }
+            soon("the restart", rig.dialtone.restart()).await;
         })
         .await;
 }

@@ -68,8 +68,8 @@ pub struct WebhookSender {
 /// What became of one message.
 enum Sent {
     Done,
-    /// Not tried, or not taken; to be tried after this wall time.
-    Later(Duration),
+    /// Not tried, or not taken; to be tried after this wall time, tried so many times by now.
+    Later(Duration, u32),
 }
 
 impl WebhookSender {
@@ -157,7 +157,9 @@ impl WebhookSender {
         let about = About { tenant: &row.tenant, webhook, batch, seq: *seq, at: *at };
         match self.send(row, &about, url).await? {
             Sent::Done => self.store.outbox_done(&[row.id]).await,
-            Sent::Later(wall) => self.store.outbox_later(row.id, self.after(wall)).await,
+            Sent::Later(wall, tries) => {
+                self.store.outbox_later(row.id, self.after(wall), tries).await
+            }
         }
     }
 
@@ -196,24 +198,26 @@ impl WebhookSender {
         self.metrics.count("failed");
         let (id, tries) = (about.webhook, row.tries);
         tracing::info!(why, webhook.id = id, tries, message = about.id(), "a webhook did not take");
-        Ok(self.later(row, about, &why, backoff(row)))
+        Ok(self.later(about, &why, backoff(row), row.tries))
     }
 
     /// What becomes of a message to an endpoint that rests.
     fn rests(&self, left: Duration, row: &OutboxRow, about: &About<'_>) -> Sent {
         // Not all at the same moment.
         let spread = limits::WEBHOOK_REST.mul_f64(chance(row));
-        self.later(row, about, "the endpoint does not answer", left + spread)
+        // It was handed out, which is no try.
+        let tries = row.tries.saturating_sub(1);
+        self.later(about, "the endpoint does not answer", left + spread, tries)
     }
 
     /// To be tried again, or given up for its age.
-    fn later(&self, row: &OutboxRow, about: &About<'_>, why: &str, wait: Duration) -> Sent {
+    fn later(&self, about: &About<'_>, why: &str, wait: Duration, tries: u32) -> Sent {
         let age = self.clock.now().since(about.at);
         if age < self.clock.scale().product(limits::WEBHOOK_AGE_MAX) {
-            return Sent::Later(wait);
+            return Sent::Later(wait, tries);
         }
         self.metrics.count("given_up");
-        let (id, tries) = (about.webhook, row.tries);
+        let id = about.webhook;
         tracing::error!(
             why,
             webhook.id = id,

@@ -60,10 +60,10 @@ pub(crate) fn done(connection: &Connection, ids: &[i64]) -> Result<()> {
     Ok(())
 }
 
-/// Makes an item due at `at`.
-pub(crate) fn later(connection: &Connection, id: i64, at: Timestamp) -> Result<()> {
-    let sql = "UPDATE outbox SET due_at = ?2 WHERE id = ?1";
-    connection.prepare_cached(sql)?.execute(params![id, at.as_micros()])?;
+/// Makes an item due at `at`, tried so many times.
+pub(crate) fn later(connection: &Connection, id: i64, at: Timestamp, tries: u32) -> Result<()> {
+    let sql = "UPDATE outbox SET due_at = ?2, tries = ?3 WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute(params![id, at.as_micros(), tries])?;
     Ok(())
 }
 

@@ -100,8 +100,13 @@ pub(super) async fn lanes_are_handed_out_apart(store: Arc<dyn Store>) {
     assert_eq!(due, [], "rooms are LiveKit's");
     let due = store.due_outbox(Lane::LiveKit, at(99), at(100), 9).await.expect("read");
     assert_eq!(due.len(), 1);
-    store.outbox_later(due[0].id, at(500)).await.expect("written");
+    assert_eq!(due[0].tries, 1);
+    store.outbox_later(due[0].id, at(500), 0).await.expect("written");
     assert_eq!(store.due_outbox(Lane::LiveKit, at(499), at(600), 9).await.expect("read"), []);
-    assert_eq!(store.due_outbox(Lane::LiveKit, at(500), at(600), 9).await.expect("read").len(), 1);
-    store.outbox_later(-1, at(1)).await.expect("nothing there, nothing done");
+    let due = store.due_outbox(Lane::LiveKit, at(500), at(600), 9).await.expect("read");
+    assert_eq!((due.len(), due[0].tries), (1, 1), "it was not tried");
+    store.outbox_later(due[0].id, at(700), 4).await.expect("written");
+    let due = store.due_outbox(Lane::LiveKit, at(700), at(800), 9).await.expect("read");
+    assert_eq!(due[0].tries, 5);
+    store.outbox_later(-1, at(1), 1).await.expect("nothing there, nothing done");
 }

@@ -41,9 +41,10 @@ impl Outbox for MemoryStore {
         Ok(())
     }
 
-    async fn outbox_later(&self, id: i64, at: Timestamp) -> Result<(), StoreError> {
-        if let Some((due_at, _)) = self.read().outbox.get_mut(&id) {
+    async fn outbox_later(&self, id: i64, at: Timestamp, tries: u32) -> Result<(), StoreError> {
+        if let Some((due_at, row)) = self.read().outbox.get_mut(&id) {
             *due_at = at;
+            row.tries = tries;
         }
         Ok(())
     }
