@@ -5,6 +5,9 @@ use dialtone_clock::{TimeScale, Timestamp, rng_for};
 use dialtone_contract::limits;
 use rand::Rng as _;
 
+/// How the reason of a running batch begins while LiveKit takes no dispatches.
+pub(crate) const NO_DISPATCHES: &str = "livekit: ";
+
 /// The circuit breaker before LiveKit. After some failures in a row it opens, so that a
 /// LiveKit that is down does not use up the attempts of every entry: then one dispatch at
 /// a time goes through, with growing pauses between, until one is taken.
@@ -19,6 +22,8 @@ struct State {
     failures: u32,
     /// When the next dispatch may go through; `None` while the breaker is closed.
     open_until: Option<Timestamp>,
+    /// Whether the latest dispatch was taken; not so before the first.
+    taken: bool,
 }
 
 impl Breaker {
@@ -56,12 +61,19 @@ impl Breaker {
 
     /// LiveKit took a dispatch. Whether that closes the breaker.
     pub(crate) fn succeeded(&self) -> bool {
-        std::mem::take(&mut *self.state()).open_until.is_some()
+        let closed = State { taken: true, ..State::default() };
+        std::mem::replace(&mut *self.state(), closed).open_until.is_some()
+    }
+
+    /// Whether LiveKit took the latest dispatch, as far as this process knows.
+    pub(crate) fn taken(&self) -> bool {
+        self.state().taken
     }
 
     /// LiveKit did not take a dispatch. Whether that opens the breaker.
     pub(crate) fn failed(&self, now: Timestamp) -> bool {
         let mut state = self.state();
+        state.taken = false;
         state.failures = state.failures.saturating_add(1);
         if state.failures < limits::BREAKER_FAILURES {
             return false;
@@ -105,7 +117,8 @@ mod tests {
             assert_eq!(breaker.allows(now, 16), 0, "and only one");
             assert!(!breaker.failed(now));
         }
-        assert!(breaker.succeeded());
+        assert!(!breaker.taken());
+        assert!(breaker.succeeded() && breaker.taken());
         assert_eq!(breaker.allows(now, 16), 16);
         assert!(!breaker.succeeded());
     }

@@ -16,13 +16,15 @@ impl Dispatcher {
     pub async fn close(&self) -> Result<usize, StoreError> {
         let mut steps = 0;
         let batches = self.store.batches_in(ACTIVE).await?;
-        self.memory().close(&batches);
+        let outage = self.trouble.borrow().livekit.is_some();
+        self.memory().close(&batches, outage);
         for batch in batches {
             let open = batch.count(|state| !state.is_terminal()) > 0;
             let next = match batch.state {
                 BatchState::Accepted => BatchState::Running,
                 BatchState::Running | BatchState::Paused if !open => BatchState::Completing,
                 BatchState::Running | BatchState::Paused => {
+                    steps += self.note_livekit(&batch).await?;
                     steps += self.judge(&batch).await?;
                     continue;
                 }

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use dialtone_clock::Timestamp;
 use dialtone_contract::BatchId;
@@ -20,6 +20,8 @@ pub(super) struct Memory {
     again: Option<Timestamp>,
     /// What the breakers of batches look back on, and when it was read.
     ended: HashMap<BatchId, (Ended, Timestamp)>,
+    /// Batches that were told that LiveKit takes no dispatches, since it takes none.
+    outage: HashSet<BatchId>,
     /// When the first batch resumes that its breaker has paused.
     resumes: Option<Timestamp>,
 }
@@ -33,9 +35,10 @@ impl Memory {
         }
     }
 
-    /// A look for batches to close begins, in these.
-    pub(super) fn close(&mut self, batches: &[BatchRow]) {
+    /// A look for batches to close begins, in these; `outage` while LiveKit takes nothing.
+    pub(super) fn close(&mut self, batches: &[BatchRow], outage: bool) {
         self.resumes = None;
+        self.outage.retain(|id| outage && batches.iter().any(|row| row.id == *id));
         if !self.ended.is_empty() {
             self.ended.retain(|id, _| batches.iter().any(|row| row.id == *id));
         }
@@ -54,6 +57,11 @@ impl Memory {
     /// When the first batch can go on, of those that are held up by nothing but time.
     pub(super) fn next(&self, after: Timestamp) -> Option<Timestamp> {
         self.again.into_iter().chain(self.resumes).filter(|at| *at > after).min()
+    }
+
+    /// The batch is told that LiveKit takes no dispatches; whether it had not been told yet.
+    pub(super) fn note_outage(&mut self, batch: &BatchId) -> bool {
+        self.outage.insert(batch.clone())
     }
 
     /// Hands out what the batch's breaker looks back on, and when it was read.

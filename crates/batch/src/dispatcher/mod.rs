@@ -5,6 +5,7 @@ mod close;
 mod expire;
 mod flow;
 mod memory;
+mod outage;
 mod run;
 mod send;
 mod trip;

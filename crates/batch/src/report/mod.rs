@@ -86,6 +86,7 @@ fn assemble(
         retries: tally.retries,
         timeouts: tally.timeouts,
         pauses: tally.pauses,
+        livekit_outages: tally.outages,
         invariants,
         // Nobody looks into test calls; live batches get theirs from the analysis service.
         analysis: None,

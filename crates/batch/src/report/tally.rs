@@ -2,12 +2,14 @@ use std::collections::BTreeMap;
 
 use dialtone_clock::Timestamp;
 use dialtone_contract::wire::{
-    AttemptTotals, Pause, Pauses, Retries, StepDurations, TimeoutEvidence, Timeouts,
+    AttemptTotals, Outage, Outages, Pause, Pauses, Retries, StepDurations, TimeoutEvidence,
+    Timeouts,
 };
 use dialtone_contract::{BatchState, Outcome, limits};
 use dialtone_store::{CallRow, EntryRow, EventRow};
 
 use super::histogram::Histogram;
+use crate::breaker::NO_DISPATCHES;
 
 /// What the rows of a batch add up to, shown one by one.
 #[derive(Default)]
@@ -17,9 +19,11 @@ pub(super) struct Tally {
     pub(super) retries: Retries,
     pub(super) timeouts: Timeouts,
     pub(super) pauses: Pauses,
+    pub(super) outages: Outages,
     /// The last batch event before the end.
     pub(super) drained_at: Option<Timestamp>,
     paused: Option<Pause>,
+    outage: Option<Outage>,
     queue: Histogram,
     dispatch: Histogram,
     claim: Histogram,
@@ -90,6 +94,7 @@ impl Tally {
             self.drained_at = Some(event.at);
             return;
         }
+        self.livekit(event);
         let paused = BatchState::Paused.as_str();
         if event.from == paused && event.to != paused {
             self.resume(Some(event.at));
@@ -98,6 +103,30 @@ impl Tally {
             self.resume(None);
             let reason = event.reason.clone();
             self.paused = Some(Pause { from: event.at, until: None, reason });
+        }
+    }
+
+    /// An outage ends with the next word on the batch that is not of it.
+    fn livekit(&mut self, event: &EventRow) {
+        let of_outage = |reason: &&str| reason.starts_with(NO_DISPATCHES);
+        match (event.reason.as_deref().filter(of_outage), &self.outage) {
+            (Some(reason), None) => {
+                let reason = reason.trim_start_matches(NO_DISPATCHES).to_owned();
+                self.outage = Some(Outage { from: event.at, until: None, reason });
+            }
+            (None, Some(_)) => {
+                let over = event.from == event.to;
+                self.end_outage(over.then_some(event.at));
+            }
+            _ => {}
+        }
+    }
+
+    fn end_outage(&mut self, until: Option<Timestamp>) {
+        let Some(outage) = self.outage.take() else { return };
+        self.outages.total += 1;
+        if self.outages.items.len() < limits::REPORT_EXAMPLES {
+            self.outages.items.push(Outage { until, ..outage });
         }
     }
 
@@ -112,6 +141,7 @@ impl Tally {
     /// The percentiles, when everything has been shown.
     pub(super) fn finish(&mut self) -> StepDurations {
         self.resume(None);
+        self.end_outage(None);
         StepDurations {
             queue: self.queue.percentiles(),
             dispatch: self.dispatch.percentiles(),

@@ -1,5 +1,6 @@
 //! What batches' options make of the dispatcher: when it begins calls, and when not.
 
+mod outage;
 mod rig;
 
 use dialtone_contract::wire::{BatchOptions, BreakerRule, CallWindow, RetryRule};

@@ -1,7 +1,7 @@
 //! A dispatcher over the memory engine, on a clock that only moves when it is told to.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,12 +45,25 @@ impl Clock for HandClock {
     }
 }
 
-/// Takes every dispatch.
-struct Willing;
+/// Takes every dispatch, unless it is down.
+#[derive(Default)]
+pub struct Willing {
+    down: AtomicBool,
+}
+
+impl Willing {
+    /// From now on nobody reaches it, or everybody.
+    pub fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::Relaxed);
+    }
+}
 
 #[async_trait]
 impl LiveKit for Willing {
     async fn dispatch(&self, new: &NewDispatch) -> Result<String, LiveKitError> {
+        if self.down.load(Ordering::Relaxed) {
+            return Err(LiveKitError::NotSent("connection refused".to_owned()));
+        }
         Ok(format!("AD_{}", new.room))
     }
 
@@ -73,6 +86,7 @@ pub struct Begun {
 pub struct Rig {
     clock: Arc<HandClock>,
     pub store: Arc<MemoryStore>,
+    pub livekit: Arc<Willing>,
     dispatcher: Dispatcher,
     reporter: Reporter,
     calls: Calls,
@@ -99,13 +113,15 @@ impl Rig {
         };
         let metrics = BatchMetrics::default();
         let calls = Calls::new(store.clone(), clock.clone(), metrics.clone());
+        let livekit = Arc::new(Willing::default());
         let dispatcher =
-            Dispatcher::new(store.clone(), Arc::new(Willing), clock.clone(), options, metrics);
+            Dispatcher::new(store.clone(), livekit.clone(), clock.clone(), options, metrics);
         let dispatcher = dispatcher.await.expect("the memory engine does not fail");
         let reporter = Reporter::new(store.clone(), clock.clone());
         Self {
             clock,
             store,
+            livekit,
             dispatcher,
             reporter,
             calls,
@@ -223,9 +239,13 @@ impl Rig {
         let done = moved + leased.len();
         for (spec, entry, since) in leased {
             let happening = self.dispatcher.send(&spec, &entry, since).await;
-            assert!(matches!(happening, Happening::DispatchAccepted { .. }), "{happening:?}");
+            let taken = matches!(happening, Happening::DispatchAccepted { .. });
+            let down = self.livekit.down.load(Ordering::Relaxed);
+            assert_ne!(taken, down, "{happening:?}");
             self.dispatcher.record(&spec, &entry, happening).await.expect("recorded");
-            self.begin(entry).await;
+            if taken {
+                self.begin(entry).await;
+            }
         }
         done
     }

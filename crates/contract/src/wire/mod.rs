@@ -32,8 +32,8 @@ pub use options::{
     BatchOptions, BreakerRule, CallWindow, NotATimeOfDay, RetryRule, TimeOfDay, Weekday,
 };
 pub use report::{
-    AttemptTotals, Pause, Pauses, Percentiles, Report, ReportedInvariant, Retries, StepDurations,
-    TimeoutEvidence, Timeouts,
+    AttemptTotals, Outage, Outages, Pause, Pauses, Percentiles, Report, ReportedInvariant, Retries,
+    StepDurations, TimeoutEvidence, Timeouts,
 };
 pub(crate) use schema::spellings;
 pub use suppression::{

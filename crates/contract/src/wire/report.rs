@@ -70,6 +70,8 @@ pub struct Report {
     pub timeouts: Timeouts,
     /// When the batch stood still, and why: by a user or by its circuit breaker.
     pub pauses: Pauses,
+    /// When LiveKit took no dispatches while the batch was running, and why.
+    pub livekit_outages: Outages,
     /// The invariants, recounted from rows.
     pub invariants: Vec<ReportedInvariant>,
     /// What the analysis of the conversations found; null in tests.
@@ -175,6 +177,26 @@ pub struct Pause {
     pub until: Option<Timestamp>,
     /// Why.
     pub reason: Option<String>,
+}
+
+/// When LiveKit took no dispatches.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Outages {
+    /// How often.
+    pub total: u32,
+    /// The first of them.
+    pub items: Vec<Outage>,
+}
+
+/// One outage, as the dispatcher saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Outage {
+    /// When the dispatcher had seen enough refusals to send no more than one at a time.
+    pub from: Timestamp,
+    /// When a dispatch was taken again; null if the batch left its state before.
+    pub until: Option<Timestamp>,
+    /// What LiveKit's last answer was.
+    pub reason: String,
 }
 
 /// One invariant, recounted from rows.
