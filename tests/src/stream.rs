@@ -36,10 +36,19 @@ impl EventStream {
     /// # Panics
     /// If no answer comes.
     pub async fn open(api: &Api, path: &str, last: Option<u64>) -> Self {
+        Self::open_as(api, path, last, None).await
+    }
+
+    /// As [`Self::open`], with an API key where there is one.
+    ///
+    /// # Panics
+    /// If no answer comes.
+    pub async fn open_as(api: &Api, path: &str, last: Option<u64>, key: Option<&str>) -> Self {
         let address = api.base().strip_prefix("http://").expect("an http URL");
         let mut socket = TcpStream::connect(address).await.expect("connected");
         let last = last.map(|id| format!("last-event-id: {id}\r\n")).unwrap_or_default();
-        let head = format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n{last}\r\n");
+        let key = key.map(|key| format!("authorization: Bearer {key}\r\n")).unwrap_or_default();
+        let head = format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n{last}{key}\r\n");
         socket.write_all(head.as_bytes()).await.expect("asked");
         let mut stream = Self { lines: BufReader::new(socket), status: 0, comments: 0 };
         let status = soon("an answer", stream.line()).await.expect("a status line");

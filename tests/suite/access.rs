@@ -3,8 +3,9 @@
 use std::process::Output;
 use std::time::Duration;
 
+use dialtone_contract::{ErrorCode, limits};
 use dialtone_tests::wait::soon;
-use dialtone_tests::{Answer, Rig, Setup, TestBatch, bins};
+use dialtone_tests::{Answer, EventStream, Rig, Setup, TestBatch, bins};
 use hyper::Method;
 use serde_json::json;
 use tokio::process::Command;
@@ -208,6 +209,31 @@ async fn an_open_address_needs_keys() {
                 assert!(error.contains(said) && error.contains("keys"), "{error}");
                 assert!(!error.contains("canary"), "{error}");
             }
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_tenant_that_watches_leaves_places_for_others() {
+    Setup::at(1)
+        .without_worker()
+        .run(async |rig| {
+            let (greedy, other) = (tenant(rig, "greedy").await, tenant(rig, "other").await);
+            let path = format!("/batch/{}/events", trigger(rig, &greedy).await);
+            let mut streams = Vec::new();
+            let last = loop {
+                let stream = EventStream::open_as(&rig.api, &path, None, Some(&greedy)).await;
+                if stream.status != 200 {
+                    break stream.status;
+                }
+                streams.push(stream);
+            };
+            assert_eq!((streams.len(), last), (limits::STREAMS_MAX / 2, 429));
+            let problem = get(rig, &path, &greedy).await.refused(ErrorCode::TooManyStreams);
+            assert!(problem.detail.contains("64 event streams of this tenant"), "{problem:?}");
+            let path = format!("/batch/{}/events", trigger(rig, &other).await);
+            let stream = EventStream::open_as(&rig.api, &path, None, Some(&other)).await;
+            assert_eq!(stream.status, 200, "the other tenant still watches");
         })
         .await;
 }

@@ -57,7 +57,8 @@ pub struct EventsQuery {
         EventsQuery,
         ("Last-Event-ID" = Option<String>, Header, description = "Go on after this event.", pattern = "^[0-9]+$"),
     ),
-    responses((status = 200, description = "The events.", content_type = "text/event-stream", body = EventView))
+    responses((status = 200, description = "The events.", content_type = "text/event-stream", body = EventView)),
+    extensions(("x-problems" = json!(["too_many_streams"])))
 )]
 pub async fn stream(
     State(api): Shared,
@@ -80,7 +81,7 @@ pub async fn stream(
         return Err(refused(pointer, "out_of_range", detail));
     }
     let entry = query.entry_id.map(|id| entry_of(&row, id)).transpose()?;
-    let place = api.streams.open()?;
+    let place = api.streams.open(&tenant)?;
     let (changes, after) = (api.store.changes(), after.map_or(0, |(after, _)| after));
     let reader = Reader { api, tenant, batch, entry, after, changes, place, ended: false };
     let body = Body::from_stream(stream::unfold(reader, |mut reader| async move {

@@ -77,6 +77,7 @@ registry! {
     TooLarge = "too_large", 413, CheckFailed, "the body is larger than this path takes", "send less, or send it in parts";
     UnsupportedType = "unsupported_type", 415, CheckFailed, "the content type is not taken here", "send `Content-Type: application/json`";
     Invalid = "invalid", 422, CheckFailed, "a field is not valid", "correct the fields that `errors` names";
+    TooManyStreams = "too_many_streams", 429, CheckFailed, "the tenant has as many event streams open as it may", "close a stream, or follow the batch with `GET /batch/batch-status/{batch_id}?wait=20s`";
     Internal = "internal", 500, CheckFailed, "the platform failed", "look for the request id in the server's log";
     Overloaded = "overloaded", 503, CheckFailed, "the platform takes no more work now", "try again after `Retry-After` seconds";
     StorageFull = "storage_full", 507, Environment, "the platform has no disk space left", "nothing was written: free space on the data directory's disk, then try again";

@@ -77,7 +77,7 @@ pub const EVENTS_SCAN_MAX: u64 = 50_000;
 /// left unsaid.
 pub const EVENTS_SCANS_MAX: usize = 20;
 /// Event streams open at once in one process: an eighth of its connections, so that
-/// watchers never keep agents out.
+/// watchers never keep agents out. A tenant may hold as many as it leaves free.
 pub const STREAMS_MAX: usize = 128;
 /// Events that a stream reads at once: about as much as a connection takes at once.
 pub const STREAM_PAGE: u32 = 256;
