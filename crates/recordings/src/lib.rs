@@ -5,16 +5,20 @@
 //! begins and ends, a guard drops what is the other channel's echo, and `turns` says who answered
 //! whom, and how late.
 
+mod analyzer;
 mod audio;
 mod decode;
+mod dialogue;
 mod findings;
 mod options;
 mod resample;
 mod segment;
+mod track;
 pub mod truth;
 mod turn;
 pub mod vad;
 
+pub use analyzer::{Analyzer, analyze};
 pub use audio::{Side, Stereo};
 pub use decode::{DecodeError, Decoder, HOURS_MAX, Piece};
 pub use findings::{Findings, Track, Warning};

@@ -1,10 +1,12 @@
 //! Gates: what decides whether a piece of a channel is speech. Where the speech begins and ends
 //! is decided elsewhere, so a gate may be late, or early, by its frame.
 
+mod energy;
 mod silero;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::energy::Energy;
 pub use self::silero::Silero;
 
 /// What decides whether there is speech on one channel.
@@ -46,6 +48,15 @@ impl GateKind {
             Self::Silero => "silero",
             Self::Webrtc => "webrtc",
             Self::Energy => "energy",
+        }
+    }
+
+    /// A gate of this kind for one channel.
+    pub fn gate(self) -> Box<dyn Gate> {
+        match self {
+            Self::Silero => Box::new(Silero::new()),
+            Self::Webrtc => Box::new(Energy::new()),
+            Self::Energy => Box::new(Energy::new()),
         }
     }
 }
