@@ -11,6 +11,7 @@ mod decode;
 mod dialogue;
 mod findings;
 mod options;
+pub mod page;
 mod resample;
 mod segment;
 mod track;
