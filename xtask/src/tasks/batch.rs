@@ -63,6 +63,10 @@ pub struct Args {
         value_parser = time_scale,
     )]
     time_scale: Option<TimeScale>,
+    /// Simulated seconds that calls last which complete or fail, 0 to 840 (those that fail 45 at
+    /// most). Unless given: 2 to 20 and 1 to 5.
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = talk)]
+    talk: Option<f64>,
     /// Calls in flight at once.
     #[arg(
         long,
@@ -150,6 +154,12 @@ fn count(text: &str) -> Result<u64, String> {
 
 fn share(text: &str) -> Result<Share, String> {
     Share::parse(text).ok_or_else(|| "expected a percentage from 0% to 100%, such as 1%".to_owned())
+}
+
+fn talk(text: &str) -> Result<f64, String> {
+    let most = limits::TEST_TALK_MAX.as_secs_f64();
+    let seconds = text.parse().ok().filter(|seconds| (0.0..=most).contains(seconds));
+    seconds.ok_or_else(|| format!("expected a number from 0 to {most}"))
 }
 
 fn max_concurrent(text: &str) -> Result<u32, String> {
@@ -263,6 +273,9 @@ impl Args {
         if *scale != usual {
             text += &format!(" --time-scale {}", scale.factor());
         }
+        if let Some(talk) = self.talk {
+            text += &format!(" --talk {talk}");
+        }
         if self.max_concurrent != limits::MAX_CONCURRENT_DEFAULT {
             text += &format!(" --max-concurrent {}", self.max_concurrent);
         }
@@ -308,6 +321,7 @@ pub async fn run(args: &Args) -> u8 {
         mix: wanted.mix,
         mode: args.outcomes.into(),
         scale: wanted.scale,
+        talk_s: args.talk,
         max_concurrent: args.max_concurrent,
         livekit: wanted.livekit,
         kills: args.kill.clone(),
@@ -349,7 +363,7 @@ mod tests {
             "--total 149 --livekit-url ws://127.0.0.1:7880 --time-scale 240 --seed 7",
             "--total 149 --kill test-worker@40% --kill dialtone@90s --seed 7",
             "--total 149 --cancel-at 40% --seed 7",
-            "--total 149 --kill dialtone@40% --cancel-at 90s --cancel-mode drain --waves --seed 7",
+            "--total 149 --talk 1.5 --kill dialtone@40% --cancel-at 90s --cancel-mode drain --waves --seed 7",
         ] {
             let args = read(line);
             let wanted = args.wanted().expect("possible");

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use dialtone_clock::{Clock as _, ScaledClock, TimeScale, Timeline};
-use dialtone_contract::wire::{BatchOptions, BatchStatus, OutcomeMode, TestBatchRequest};
+use dialtone_contract::wire::{
+    BatchOptions, BatchStatus, Durations, OutcomeMode, SpanS, TestBatchRequest,
+};
 use dialtone_contract::{TestMix, limits};
 use tokio::sync::{mpsc, watch};
 
@@ -57,6 +59,9 @@ pub struct Options {
     pub mode: OutcomeMode,
     /// The timeline's factor.
     pub scale: TimeScale,
+    /// Story seconds that calls last which complete or fail, where the usual spread is not
+    /// wanted.
+    pub talk_s: Option<f64>,
     /// Calls in flight at once.
     pub max_concurrent: u32,
     /// The LiveKit.
@@ -79,6 +84,13 @@ impl Options {
         Asked { mix: self.mix, mode: self.mode, attempts_max }
     }
 
+    fn durations(&self) -> Durations {
+        let Some(talk_s) = self.talk_s else { return Durations::default() };
+        let exactly = |s: f64| SpanS { min_s: s, max_s: s };
+        let failed = exactly(talk_s.min(limits::TEST_FAIL_MAX.as_secs_f64()));
+        Durations { completed: exactly(talk_s), failed }
+    }
+
     fn request(&self, seed: u64) -> TestBatchRequest {
         TestBatchRequest {
             voice_id: VOICE.to_owned(),
@@ -92,7 +104,7 @@ impl Options {
             faults: self.mix.faults,
             seed: Some(seed),
             outcomes: self.mode,
-            durations: Default::default(),
+            durations: self.durations(),
             options: BatchOptions {
                 max_concurrent: self.max_concurrent,
                 wave_size: if self.waves { WAVE_SIZE } else { 0 },
@@ -321,7 +333,7 @@ impl Play<'_> {
         let scripts = self.scripts(asked, &strikes).await;
         let taken = watch.jobs_taken(stack, planned.livekit_dev.as_deref()).await?;
         let jobs = Jobs { taken, unseen: tally.forgotten };
-        figures::of_api(run, asked, &status, &tally);
+        figures::of_api(run, asked, options.scale, &status, &tally);
         figures::of_server(run, stack.http(), api.base).await;
         let restarted = strikes.iter().any(|strike| strike.kill.victim == Victim::Dialtone);
         if let Some(callbacks) = agreement.callbacks().filter(|_| restarted) {

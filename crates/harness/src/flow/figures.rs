@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dialtone_clock::GUARD_FLOOR;
+use dialtone_clock::{GUARD_FLOOR, TimeScale};
 use dialtone_contract::wire::{BatchStatus, OutcomeMode};
 use dialtone_contract::{ErrorCode, Outcome, PlannedOutcome, limits};
 
@@ -19,12 +19,16 @@ use crate::tally::Tally;
 const METRICS: Duration = Duration::from_secs(5);
 
 /// The figures that the API gives.
-pub fn of_api(run: &Run, asked: Asked, status: &BatchStatus, tally: &Tally) {
+pub fn of_api(run: &Run, asked: Asked, scale: TimeScale, status: &BatchStatus, tally: &Tally) {
     run.metric("entries", f64::from(status.total_calls));
     run.metric("entries_completed", f64::from(status.completed_calls));
     run.metric("entries_failed", f64::from(status.failed_calls));
     run.metric("attempts", f64::from(status.attempts));
     run.metric("dials", f64::from(status.dials));
+    if let Some(ended) = status.finished_at {
+        let wall = scale.story(ended.since(status.created_at)).as_secs_f64();
+        run.metric("calls_per_s", f64::from(status.attempts) / wall.max(1e-3));
+    }
     run.metric("false_expiries", f64::from(tally.false_expiries.count));
     if asked.mode == OutcomeMode::Exact {
         let faults = asked.mix.faults;
