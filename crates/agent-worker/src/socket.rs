@@ -4,8 +4,8 @@ use futures_util::SinkExt as _;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
@@ -14,6 +14,9 @@ pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// How long one frame may take to be written before the connection counts as lost.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Buffers of a socket, in bytes: signalling is small, and there is a socket for each call.
+const BUFFER_BYTES: usize = 4 * 1024;
 
 /// Why there is no WebSocket.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +60,9 @@ pub(crate) async fn connect(
     let bearer = HeaderValue::from_str(&format!("Bearer {token}"))
         .map_err(|_| ConnectError::Failed("the token is not a header value".to_owned()))?;
     request.headers_mut().insert("Authorization", bearer);
-    let connecting = tokio_tungstenite::connect_async_with_config(request, None, true);
+    let config =
+        WebSocketConfig::default().read_buffer_size(BUFFER_BYTES).write_buffer_size(BUFFER_BYTES);
+    let connecting = tokio_tungstenite::connect_async_with_config(request, Some(config), true);
     match tokio::time::timeout(limit, connecting).await {
         Err(_) => Err(ConnectError::Timeout(limit)),
         Ok(Ok((socket, _))) => Ok(socket),

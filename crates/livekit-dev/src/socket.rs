@@ -23,6 +23,8 @@ pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// One message: metadata may be 512 KiB, and there is more around it.
 const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Buffers of a socket, in bytes: signalling is small, and there is a socket for each participant.
+const BUFFER_BYTES: usize = 4 * 1024;
 /// One frame has so long to be written.
 const WRITE: Duration = Duration::from_secs(5);
 
@@ -54,6 +56,8 @@ where
         match upgrade.await {
             Ok(upgraded) => {
                 let config = WebSocketConfig::default()
+                    .read_buffer_size(BUFFER_BYTES)
+                    .write_buffer_size(BUFFER_BYTES)
                     .max_message_size(Some(MESSAGE_BYTES))
                     .max_frame_size(Some(MESSAGE_BYTES));
                 let io = TokioIo::new(upgraded);
