@@ -18,7 +18,7 @@ use dialtone_clock::Clock;
 use dialtone_livekit::{LiveKit, RealLiveKit};
 use dialtone_serve::address_file::{self, AddressFile};
 use dialtone_serve::health::Health;
-use dialtone_serve::{Limits, ListenArgs, listen, serve, shutdown_signal};
+use dialtone_serve::{Limits, ListenArgs, listen, make_room, serve, shutdown_signal};
 use dialtone_store::{Directory as _, Store};
 use dialtone_store_sqlite::SqliteStore;
 use prometheus_client::collector::Collector;
@@ -130,7 +130,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let router = health.observe(router);
     tracing::info!(url, livekit = args.livekit_url, data = %args.data_dir.display(), "serving");
-    let drained = serve(listener, router, Limits::default(), shutdown.clone()).await?;
+    let limits = Limits::default();
+    make_room(limits.connections);
+    let drained = serve(listener, router, limits, shutdown.clone()).await?;
     shutdown.cancel();
     tasks.close();
     tasks.wait().await;

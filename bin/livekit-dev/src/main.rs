@@ -13,7 +13,7 @@ use clap::{Parser, ValueEnum};
 use dialtone_livekit_dev::{LivekitDev, Mode, Options};
 use dialtone_serve::address_file::{self, AddressFile};
 use dialtone_serve::health::Health;
-use dialtone_serve::{Limits, ListenArgs, listen, serve, shutdown_signal};
+use dialtone_serve::{Limits, ListenArgs, listen, make_room, serve, shutdown_signal};
 
 use crate::keys::Keys;
 
@@ -22,7 +22,7 @@ const UNUSABLE: u8 = 5;
 /// Bytes of a request: room metadata may be 512 KiB, and JSON may double it.
 const BODY_BYTES: usize = 2 * 1024 * 1024;
 /// Each worker and each participant holds a connection.
-const CONNECTIONS: usize = 8192;
+const CONNECTIONS: usize = 16_384;
 
 /// LiveKit-compatible development server: rooms, agent dispatch, workers, signalling
 /// and webhooks. No media.
@@ -122,6 +122,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             handle.shutdown().await;
         }
     });
+    make_room(CONNECTIONS);
     let limits = Limits { connections: CONNECTIONS, body_bytes: BODY_BYTES, ..Limits::default() };
     serve(listener, router, limits, shutdown).await.context("failed to serve")?;
     drain.await.context("the drain failed")?;

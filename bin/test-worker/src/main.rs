@@ -22,7 +22,7 @@ use dialtone_clock::Timeline;
 use dialtone_contract::TEST_WORKER_NAME;
 use dialtone_serve::address_file::{self, AddressFile};
 use dialtone_serve::health::Health;
-use dialtone_serve::{HttpClient, Limits, ListenArgs, listen, serve, shutdown_signal};
+use dialtone_serve::{HttpClient, Limits, ListenArgs, listen, make_room, serve, shutdown_signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::call::Simulator;
@@ -81,6 +81,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     let stop_health = CancellationToken::new();
     let health_task = start_health(&args, &health, stop_health.clone())?;
 
+    // A job holds a socket to its room.
+    make_room(args.max_jobs as usize);
     let key = env::livekit_key(&args.livekit_url)?;
     let options = WorkerOptions {
         max_jobs: args.max_jobs as usize,

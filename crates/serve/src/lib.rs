@@ -21,6 +21,7 @@
 pub mod address_file;
 mod body;
 pub mod client;
+mod files;
 mod gate;
 pub mod health;
 mod holder;
@@ -37,6 +38,7 @@ mod signal;
 mod socket;
 
 pub use client::{ClientError, HttpClient};
+pub use files::make_room;
 pub use gate::RequestId;
 pub use limits::Limits;
 pub use listen::{ListenArgs, ListenError, listen};

@@ -24,8 +24,10 @@ pub const LOCK_FILE: &str = "dialtone.lock";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements kept prepared on each connection: more than there are.
 const STATEMENTS: usize = 64;
-/// Page cache of a connection, in KiB (SQLite counts it as a negative number).
-const CACHE_KIB: i64 = -16 * 1024;
+/// Page cache of the connection that writes, in KiB (SQLite counts it as a negative number).
+const WRITER_CACHE_KIB: i64 = -16 * 1024;
+/// Page cache of one that reads: each commit makes it void.
+const READER_CACHE_KIB: i64 = -2 * 1024;
 /// What the write-ahead log is cut to after a checkpoint, in bytes.
 const WAL_KEEP: i64 = 64 * 1024 * 1024;
 
@@ -201,6 +203,7 @@ pub(crate) fn second_writer(
 }
 
 fn tune_writer(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "cache_size", WRITER_CACHE_KIB)?;
     // FULL: the log is flushed at each commit, so what was answered survives a power cut.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -215,6 +218,7 @@ pub(crate) fn reader(path: &Path, clock: Arc<dyn Clock>) -> Result<Connection, O
     let sqlite = |source| refused(path, source);
     let connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
     prepare(&connection, clock).map_err(sqlite)?;
+    connection.pragma_update(None, "cache_size", READER_CACHE_KIB).map_err(sqlite)?;
     check_connection(path, &connection)?;
     Ok(connection)
 }
@@ -242,7 +246,6 @@ fn prepare(connection: &Connection, clock: Arc<dyn Clock>) -> rusqlite::Result<(
     // One plan per statement: without this each new value that is bound makes SQLite parse
     // and plan the statement again, which takes longer than to run it.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
     connection.create_scalar_function("dt_now", 0, FunctionFlags::SQLITE_UTF8, move |_| {
         Ok(clock.now().as_micros())
     })

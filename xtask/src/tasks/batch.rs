@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use dialtone_clock::TimeScale;
-use dialtone_contract::wire::OutcomeMode;
+use dialtone_contract::wire::{OutcomeMode, SpanS};
 use dialtone_contract::{CancelMode, ErrorCode, TestMix, limits};
 use dialtone_harness::drill::{Cancel, Kill, Moment, Victim};
 use dialtone_harness::failure::Failure;
@@ -64,9 +64,9 @@ pub struct Args {
     )]
     time_scale: Option<TimeScale>,
     /// Simulated seconds that calls last which complete or fail, 0 to 840 (those that fail 45 at
-    /// most). Unless given: 2 to 20 and 1 to 5.
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = talk)]
-    talk: Option<f64>,
+    /// most). Unless given: 2-20 and 1-5.
+    #[arg(long, value_name = "N|FROM-TO", allow_negative_numbers = true, value_parser = talk)]
+    talk: Option<SpanS>,
     /// Calls in flight at once.
     #[arg(
         long,
@@ -156,10 +156,13 @@ fn share(text: &str) -> Result<Share, String> {
     Share::parse(text).ok_or_else(|| "expected a percentage from 0% to 100%, such as 1%".to_owned())
 }
 
-fn talk(text: &str) -> Result<f64, String> {
+fn talk(text: &str) -> Result<SpanS, String> {
     let most = limits::TEST_TALK_MAX.as_secs_f64();
-    let seconds = text.parse().ok().filter(|seconds| (0.0..=most).contains(seconds));
-    seconds.ok_or_else(|| format!("expected a number from 0 to {most}"))
+    let (from, to) = text.split_once('-').unwrap_or((text, text));
+    let span = from.parse().ok().zip(to.parse().ok()).map(|(min_s, max_s)| SpanS { min_s, max_s });
+    let span = span.filter(|span| 0.0 <= span.min_s && span.min_s <= span.max_s);
+    let span = span.filter(|span| span.max_s <= most);
+    span.ok_or_else(|| format!("expected seconds from 0 to {most}, such as 30 or 10-60"))
 }
 
 fn max_concurrent(text: &str) -> Result<u32, String> {
@@ -273,8 +276,11 @@ impl Args {
         if *scale != usual {
             text += &format!(" --time-scale {}", scale.factor());
         }
-        if let Some(talk) = self.talk {
-            text += &format!(" --talk {talk}");
+        if let Some(SpanS { min_s, max_s }) = self.talk {
+            text += &format!(" --talk {min_s}");
+            if max_s > min_s {
+                text += &format!("-{max_s}");
+            }
         }
         if self.max_concurrent != limits::MAX_CONCURRENT_DEFAULT {
             text += &format!(" --max-concurrent {}", self.max_concurrent);
@@ -321,7 +327,7 @@ pub async fn run(args: &Args) -> u8 {
         mix: wanted.mix,
         mode: args.outcomes.into(),
         scale: wanted.scale,
-        talk_s: args.talk,
+        talk: args.talk,
         max_concurrent: args.max_concurrent,
         livekit: wanted.livekit,
         kills: args.kill.clone(),
@@ -357,7 +363,7 @@ mod tests {
             "--total 149 --seed 7",
             "--total 20 --fail-count 5 --stuck-count 2 --dropped-count 0 --seed 7",
             "--total 20 --outcomes weighted --time-scale 10 --max-concurrent 5 --seed 7",
-            "--total 1000 --faults 0.5% --seed 7",
+            "--total 1000 --faults 0.5% --talk 10-60 --seed 7",
             "--total 20 --fail-count 5 --stuck-count 2 --dropped-count 0 --faults 1% --seed 7",
             "--total 149 --livekit-url ws://127.0.0.1:7880 --seed 7",
             "--total 149 --livekit-url ws://127.0.0.1:7880 --time-scale 240 --seed 7",

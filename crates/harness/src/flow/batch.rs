@@ -59,9 +59,8 @@ pub struct Options {
     pub mode: OutcomeMode,
     /// The timeline's factor.
     pub scale: TimeScale,
-    /// Story seconds that calls last which complete or fail, where the usual spread is not
-    /// wanted.
-    pub talk_s: Option<f64>,
+    /// How long calls last which complete or fail, where the usual spread is not wanted.
+    pub talk: Option<SpanS>,
     /// Calls in flight at once.
     pub max_concurrent: u32,
     /// The LiveKit.
@@ -85,10 +84,10 @@ impl Options {
     }
 
     fn durations(&self) -> Durations {
-        let Some(talk_s) = self.talk_s else { return Durations::default() };
-        let exactly = |s: f64| SpanS { min_s: s, max_s: s };
-        let failed = exactly(talk_s.min(limits::TEST_FAIL_MAX.as_secs_f64()));
-        Durations { completed: exactly(talk_s), failed }
+        let Some(completed) = self.talk else { return Durations::default() };
+        let most = |s: f64| s.min(limits::TEST_FAIL_MAX.as_secs_f64());
+        let failed = SpanS { min_s: most(completed.min_s), max_s: most(completed.max_s) };
+        Durations { completed, failed }
     }
 
     fn request(&self, seed: u64) -> TestBatchRequest {
@@ -221,6 +220,7 @@ async fn start(
         livekit_mode: "oss",
         livekit_port: 0,
         api_port: 0,
+        max_concurrent: options.max_concurrent,
         seed: run.identity().seed,
     };
     let mut planned = stack_of::plan(&wanted, run.dir())?;

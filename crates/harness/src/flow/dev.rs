@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use dialtone_clock::Timeline;
-use dialtone_contract::ErrorCode;
+use dialtone_contract::{ErrorCode, limits};
 
 use super::stack_of::{self, Wanted};
 use super::verdict::teardown;
@@ -90,6 +90,7 @@ async fn start(run: &Run, options: &Options) -> Result<Stack, Failure> {
         livekit_mode: "queue",
         livekit_port: options.livekit_port,
         api_port: options.api_port,
+        max_concurrent: limits::MAX_CONCURRENT_DEFAULT,
         seed: run.identity().seed,
     };
     let planned = stack_of::plan(&wanted, run.dir()).map_err(|failure| match failure.code {

@@ -29,6 +29,8 @@ pub struct Wanted<'a> {
     pub livekit_port: u16,
     /// Port of the API; 0 takes a free one.
     pub api_port: u16,
+    /// Calls in flight at once.
+    pub max_concurrent: u32,
     /// Seed of everything random.
     pub seed: u64,
 }
@@ -72,7 +74,8 @@ pub fn plan(wanted: &Wanted<'_>, dir: &RunDir) -> Result<Planned, Failure> {
         &data,
     ]);
     let worker = Port::bind(TEST_WORKER, 0)?;
-    let worker = Service::new(TEST_WORKER, &wanted.binaries.test_worker, "health", worker);
+    let worker = Service::new(TEST_WORKER, &wanted.binaries.test_worker, "health", worker)
+        .args(["--max-jobs", &max_jobs(wanted.max_concurrent).to_string()]);
     services.extend([dialtone, worker].map(|service| {
         service
             .env("LIVEKIT_URL", &url)
@@ -81,6 +84,14 @@ pub fn plan(wanted: &Wanted<'_>, dir: &RunDir) -> Result<Planned, Failure> {
             .env("MAIN_API_BASE_URL", &api)
     }));
     Ok(Planned { services, api, api_port, livekit_dev })
+}
+
+/// Jobs that the worker takes at once. A job ends a little after its call, while the next one
+/// begins already.
+fn max_jobs(max_concurrent: u32) -> u32 {
+    /// What the worker itself takes to be enough.
+    const LEAST: u32 = 1000;
+    max_concurrent.saturating_mul(2).max(LEAST)
 }
 
 /// Calls in flight at once, as a sentence part.
