@@ -1,6 +1,6 @@
 use crate::dialogue::{Dialogue, dialogue};
 use crate::findings::{Findings, Track, Warning};
-use crate::track::{Ear, Echo, FRAME_S, Heard, Sound, sounds};
+use crate::track::{Ear, Echo, FRAME_S, Heard, Sound, regions, sounds};
 use crate::{CallerChannel, Options, Segment, Side, Stereo};
 
 /// Both channels carry the same if what differs is this much weaker than what does not.
@@ -66,11 +66,15 @@ impl Analyzer {
         let (left, right) = (left.finish(), right.finish());
         let leaks =
             [Echo::find(&right.levels, &left.levels), Echo::find(&left.levels, &right.levels)];
-        let heard = |own: &Heard, other: &Heard, leak: Option<Echo>| {
-            let echo = leak.map(|leak| leak.mark(&other.levels, &own.levels));
-            sounds(own, &echo.unwrap_or_default())
+        let echo = |own: &Heard, other: &Heard, leak: Option<Echo>| {
+            leak.map_or(Vec::new(), |leak| leak.mark(&other.levels, &own.levels))
         };
-        let sounds = [heard(&left, &right, leaks[0]), heard(&right, &left, leaks[1])];
+        let echoes = [echo(&left, &right, leaks[0]), echo(&right, &left, leaks[1])];
+        let spoken = [regions(&left, &echoes[0]), regions(&right, &echoes[1])];
+        let sounds = [
+            sounds(&left, &echoes[0], &spoken[0], &spoken[1]),
+            sounds(&right, &echoes[1], &spoken[1], &spoken[0]),
+        ];
         let duration_s = samples as f64 / f64::from(rate);
         let mono = power > 0.0 && difference < power * MONO;
         Self::told(&options, rate, duration_s, [left, right], &sounds, leaks, mono)

@@ -2,25 +2,40 @@ use std::ops::Range;
 
 use super::ear::Heard;
 use super::level::{FRAME_S, Histogram, Level, frames};
-use super::regions::regions;
 use crate::Segment;
 
 /// So far below its loud parts speech counts as over, in dB.
-const DEPTH_DB: f32 = 35.0;
-/// Speech stands out of the noise by at least so much, in dB.
-const MARGIN_DB: f32 = 4.0;
+const DEPTH_DB: f32 = 38.0;
+/// Speech stands out of the noise by at least so much, in dB ..
+const MARGIN_DB: f32 = 2.5;
+/// .. and by this, where the noise itself is speech or music.
+const MARGIN_BUSY_DB: f32 = 5.0;
+/// Where it stands out by this, what is loud for a moment belongs to it, in dB.
+const CLEAR_DB: f32 = 8.0;
+/// The end of a word falls by a dB in so many seconds, on the whole: by so much the end lies behind
+/// the place where noise begins to hide it. A beginning is too steep to be hidden.
+const HIDDEN_S: f64 = 0.002;
 /// Noise is taken from so much silence on each side, in seconds.
 const NOISE_S: f64 = 1.0;
 /// How far an edge may lie outside of what the gate says, in seconds.
 const REACH_S: f64 = 0.15;
-/// Speech goes on over a gap of this length, in seconds ..
-const CLOSURE_S: f64 = 0.06;
-/// .. and inside of what the gate says over this one.
+/// Outside of what the gate says, speech goes on over a gap of this length, in seconds: that of
+/// the closure of a "t" ..
+const CLOSURE_S: f64 = 0.09;
+/// .. or of this one, where noise is nearly as loud ..
+const CLOSURE_NOISY_S: f64 = 0.06;
+/// .. and inside over this one.
 const PAUSE_S: f64 = 0.25;
 /// What is shorter is no speech, in seconds.
 const SHORTEST_S: f64 = 0.05;
 /// Of an edge's first frames so many are loud, that one spike is none.
 const SPIKE: (usize, usize) = (3, 4);
+/// Below this share of silence while the other side speaks, a side is never quiet.
+const BUSY: f64 = 0.4;
+/// So much speech of the other side is needed to tell, in seconds.
+const ENOUGH_S: f64 = 4.0;
+/// Frames of silence that are needed to tell what the noise is.
+const TELLING: u32 = 20;
 /// The least that noise is taken to be, in dB of full scale.
 const QUIETEST_DB: f32 = -80.0;
 
@@ -57,19 +72,27 @@ struct Noise {
     usual_db: f32,
     /// What it seldom exceeds.
     high_db: f32,
+    /// By how much speech exceeds that.
+    margin_db: f32,
 }
 
-/// The speech of a channel. `echo` says which frames are the other channel's.
-pub fn sounds(heard: &Heard, echo: &[bool]) -> Vec<Sound> {
-    let regions = regions(heard, echo);
-    let quiet = quiet(heard.levels.len(), &regions, echo);
+/// The speech of a channel. `echo` says which frames are the other channel's, `others` where the
+/// other channel's speech is.
+pub fn sounds(
+    heard: &Heard,
+    echo: &[bool],
+    regions: &[Range<usize>],
+    others: &[Range<usize>],
+) -> Vec<Sound> {
+    let (quiet, margin_db) = quiet(heard.levels.len(), regions, others, echo);
     let all = Histogram::of(
         heard.levels.iter().zip(&quiet).filter(|(_, quiet)| **quiet).map(|(level, _)| *level),
     );
     let mut found: Vec<Sound> = Vec::new();
     for (n, region) in regions.iter().enumerate() {
-        let noise = noise_around(&heard.levels, &quiet, region).or(noise_of(&all, 20));
-        let noise = noise.unwrap_or(Noise { usual_db: QUIETEST_DB, high_db: QUIETEST_DB });
+        let around = levels_around(&heard.levels, &quiet, region);
+        let noise = Noise::of(&around, margin_db).or_else(|| Noise::of(&all, margin_db));
+        let noise = noise.unwrap_or(Noise::NONE);
         let before = n.checked_sub(1).map_or(0, |n| regions[n].end);
         let after = regions.get(n + 1).map_or(heard.levels.len(), |next| next.start);
         let reach = region.start.saturating_sub(frames(REACH_S)).max(before)
@@ -79,37 +102,59 @@ pub fn sounds(heard: &Heard, echo: &[bool]) -> Vec<Sound> {
     found
 }
 
-/// Frames in which nobody is heard.
-fn quiet(length: usize, regions: &[Range<usize>], echo: &[bool]) -> Vec<bool> {
+/// Frames in which this side is not heard. Where the gate hears speech nearly all the time that
+/// the other side speaks, there is somebody in the background, or music: then it is those frames
+/// that tell what the background is like. And by how much speech stands out of it.
+fn quiet(
+    length: usize,
+    regions: &[Range<usize>],
+    others: &[Range<usize>],
+    echo: &[bool],
+) -> (Vec<bool>, f32) {
     let mut quiet = vec![true; length];
     for region in regions {
         let from = region.start.saturating_sub(frames(REACH_S));
         let to = (region.end + frames(REACH_S)).min(length);
         quiet[from..to].fill(false);
     }
+    let mut listening = vec![false; length];
+    for region in others {
+        listening[region.start.min(length)..region.end.min(length)].fill(true);
+    }
+    listening.iter_mut().zip(echo).for_each(|(listening, echo)| *listening &= !echo);
+    let all = listening.iter().filter(|listening| **listening).count();
+    let still = quiet.iter().zip(&listening).filter(|(quiet, of)| **quiet && **of).count();
+    if all >= frames(ENOUGH_S) && (still as f64) < all as f64 * BUSY {
+        return (listening, MARGIN_BUSY_DB);
+    }
     quiet.iter_mut().zip(echo).for_each(|(quiet, echo)| *quiet &= !echo);
-    quiet
+    (quiet, MARGIN_DB)
 }
 
-/// The noise in the silence next to a region, on both sides.
-fn noise_around(levels: &[Level], quiet: &[bool], region: &Range<usize>) -> Option<Noise> {
+/// Levels of the silence next to a region, on both sides.
+fn levels_around(levels: &[Level], quiet: &[bool], region: &Range<usize>) -> Histogram {
     let far = frames(4.0 * NOISE_S);
     let near = frames(NOISE_S);
     let level = |frame: usize| quiet[frame].then(|| levels[frame]);
     let before = (region.start.saturating_sub(far)..region.start).rev().filter_map(level);
     let after = (region.end..(region.end + far).min(levels.len())).filter_map(level);
-    noise_of(&Histogram::of(before.take(near).chain(after.take(near))), frames(0.1) as u32)
+    Histogram::of(before.take(near).chain(after.take(near)))
 }
 
-/// The noise that these levels are, if they are enough to tell.
-fn noise_of(levels: &Histogram, enough: u32) -> Option<Noise> {
-    if levels.count() < enough {
-        return None;
+impl Noise {
+    /// What is taken for noise where there is no silence to tell.
+    const NONE: Self = Self { usual_db: QUIETEST_DB, high_db: QUIETEST_DB, margin_db: MARGIN_DB };
+
+    /// The noise that these levels are, if they are enough to tell.
+    fn of(levels: &Histogram, margin_db: f32) -> Option<Self> {
+        if levels.count() < TELLING {
+            return None;
+        }
+        let usual_db = levels.quantile_db(0.5)?.max(QUIETEST_DB);
+        // What is far above the rest is a click, or speech that the gate did not hear.
+        let high_db = levels.quantile_db(0.9)?.clamp(usual_db, usual_db + 6.0);
+        Some(Self { usual_db, high_db, margin_db })
     }
-    let usual_db = levels.quantile_db(0.5)?.max(QUIETEST_DB);
-    // What is far above the rest is a click, or speech that the gate did not hear.
-    let high_db = levels.quantile_db(0.9)?.clamp(usual_db, usual_db + 6.0);
-    Some(Noise { usual_db, high_db })
 }
 
 /// The stretches of speech that a region comes down to.
@@ -125,7 +170,8 @@ fn refine(
     let own = |frame: &usize| !echo.get(*frame).copied().unwrap_or(false);
     let inside = Histogram::of(region.clone().filter(own).map(|frame| levels[frame]));
     let Some(level_db) = inside.quantile_db(0.95) else { return };
-    let threshold_db = (level_db - DEPTH_DB).max(noise.high_db + MARGIN_DB);
+    let threshold_db = (level_db - DEPTH_DB).max(noise.high_db + noise.margin_db);
+    let clear = threshold_db > noise.high_db + CLEAR_DB;
     let loud = |frame: usize| levels[frame].db() > threshold_db && own(&frame);
     let mut pieces: Vec<Range<usize>> = Vec::new();
     let mut frame = reach.start;
@@ -141,6 +187,9 @@ fn refine(
         pieces.push(start..frame);
     }
     let spike = |piece: &Range<usize>| {
+        if clear {
+            return false;
+        }
         let to = (piece.start + SPIKE.1).min(reach.end);
         (piece.start..to).filter(|frame| loud(*frame)).count() < SPIKE.0.min(to - piece.start)
     };
@@ -148,13 +197,19 @@ fn refine(
     let within = |piece: &Range<usize>| piece.end > region.start && piece.start < region.end;
     let mut stretches: Vec<Range<usize>> = Vec::new();
     for piece in pieces.iter().filter(|piece| !spike(piece)) {
-        let gap = if within(piece) { PAUSE_S } else { CLOSURE_S };
+        let gap = match (within(piece), clear) {
+            (true, _) => PAUSE_S,
+            (false, true) => CLOSURE_S,
+            (false, false) => CLOSURE_NOISY_S,
+        };
         match stretches.last_mut() {
             Some(last) if piece.start < last.end + frames(gap) => last.end = piece.end,
             _ => stretches.push(piece.clone()),
         }
     }
-    for stretch in stretches.into_iter().filter(within) {
+    let hidden_s = f64::from(threshold_db - (level_db - DEPTH_DB)) * HIDDEN_S;
+    for mut stretch in stretches.into_iter().filter(within) {
+        stretch.end = (stretch.end + frames(hidden_s)).min(levels.len());
         if stretch.len() < frames(SHORTEST_S) {
             continue;
         }

@@ -10,3 +10,4 @@ pub(crate) use self::ear::{Ear, Heard};
 pub(crate) use self::echo::Echo;
 pub(crate) use self::edges::{Sound, sounds};
 pub(crate) use self::level::FRAME_S;
+pub(crate) use self::regions::regions;
