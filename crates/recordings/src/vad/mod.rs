@@ -3,11 +3,13 @@
 
 mod energy;
 mod silero;
+mod webrtc;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::energy::Energy;
 pub use self::silero::Silero;
+pub use self::webrtc::Webrtc;
 
 /// What decides whether there is speech on one channel.
 pub trait Gate {
@@ -55,7 +57,7 @@ impl GateKind {
     pub fn gate(self) -> Box<dyn Gate> {
         match self {
             Self::Silero => Box::new(Silero::new()),
-            Self::Webrtc => Box::new(Energy::new()),
+            Self::Webrtc => Box::new(Webrtc::new()),
             Self::Energy => Box::new(Energy::new()),
         }
     }
