@@ -63,7 +63,7 @@ impl Intake {
         key: String,
     ) -> Result<Triggered, StoreError> {
         let tenant = &parent.tenant;
-        let spec = BatchSpec { total, retry_of: Some(parent.id.clone()), ..parent.spec.clone() };
+        let spec = BatchSpec { total, retry_of: Some(parent.id.clone()), ..(*parent.spec).clone() };
         let created_at = self.clock.now();
         let new = NewBatch { tenant: tenant.clone(), id: batch.clone(), spec, created_at };
         self.store.create_batch(new).await?;

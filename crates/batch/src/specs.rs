@@ -27,7 +27,7 @@ impl Specs {
         }
         let row = self.store.batch(&entry.tenant, batch).await?;
         let row = row.ok_or_else(|| StoreError::Corrupt(format!("{batch} has entries only")))?;
-        let spec = Arc::new(row.spec);
+        let spec = row.spec;
         let mut kept = self.kept.lock().expect("no holder of the lock panics");
         if kept.len() >= KEPT_MAX {
             kept.clear();

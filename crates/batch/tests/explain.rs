@@ -38,7 +38,7 @@ fn batch(state: BatchState, in_flight: u32) -> BatchRow {
     BatchRow {
         tenant: TenantId::new("demo"),
         id: BatchId::from_token("a"),
-        spec,
+        spec: spec.into(),
         state,
         reason: (state == BatchState::Paused).then(|| "paused by a user".to_owned()),
         event_seq: 9,

@@ -66,6 +66,8 @@ pub const BREAKER_RESUME_S_MAX: u32 = DAY_S;
 pub const CLAIM_MAX: u32 = 500;
 /// Dispatches being created at LiveKit at once by one dispatcher.
 pub const DISPATCHES_AT_ONCE: usize = 16;
+/// Batches that a dispatcher looks at in one read: some megabytes of rows.
+pub const BATCHES_MAX: u32 = 1_000;
 /// Rows that a selector hands out at once.
 pub const SELECT_MAX: u32 = 500;
 /// Entries on one page of a listing.

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use dialtone_auth::NumberKey;
 use dialtone_batch::number;
@@ -105,7 +105,7 @@ impl Guards {
 
     /// Batches as a mutant's dispatcher would read them.
     pub fn shown_batches(&self, mut rows: Vec<BatchRow>) -> Vec<BatchRow> {
-        for options in rows.iter_mut().map(|row| &mut row.spec.options) {
+        for options in rows.iter_mut().map(|row| &mut Arc::make_mut(&mut row.spec).options) {
             match self.mutant {
                 Some(Mutant::NoWindow) => options.window = None,
                 Some(Mutant::NoPace) => options.calls_per_second = None,

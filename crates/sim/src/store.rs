@@ -172,6 +172,20 @@ impl BatchStore for SimStore {
         self.read(read).await
     }
 
+    async fn due_batches(
+        &self,
+        states: &[BatchState],
+        now: Timestamp,
+        after: Option<&BatchId>,
+        limit: u32,
+    ) -> Result<Vec<BatchRow>> {
+        let read = || {
+            let found = ready(self.inner.due_batches(states, now, after, limit))?;
+            Ok(self.guards.shown_batches(found))
+        };
+        self.read(read).await
+    }
+
     async fn call(
         &self,
         tenant: &TenantId,
@@ -305,6 +319,10 @@ impl Directory for SimStore {
 
     async fn has_user(&self, tenant: &TenantId, user: i64) -> Result<bool> {
         self.read(|| ready(self.inner.has_user(tenant, user))).await
+    }
+
+    async fn in_flight(&self, tenant: &TenantId) -> Result<u32> {
+        self.read(|| ready(self.inner.in_flight(tenant))).await
     }
 
     async fn max_concurrent(&self, tenant: &TenantId) -> Result<Option<u32>> {

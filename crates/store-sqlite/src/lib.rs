@@ -19,6 +19,7 @@ mod migrate;
 mod open;
 mod ports;
 mod reader;
+mod specs;
 mod sql;
 mod store;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use dialtone_store::{
 use rusqlite::Connection;
 
 use crate::SqliteStore;
-use crate::sql::{directory, outbox, suppressions, webhooks};
+use crate::sql::{counters, directory, outbox, suppressions, webhooks};
 use crate::writer::Written;
 
 #[async_trait]
@@ -51,6 +51,11 @@ impl Directory for SqliteStore {
     async fn has_user(&self, tenant: &TenantId, user: i64) -> Result<bool, StoreError> {
         let tenant = tenant.clone();
         self.read_one(move |c| directory::has_user(c, &tenant, user)).await
+    }
+
+    async fn in_flight(&self, tenant: &TenantId) -> Result<u32, StoreError> {
+        let tenant = tenant.clone();
+        self.read_few(move |c| counters::in_flight_of_tenant(c, &tenant)).await
     }
 
     async fn max_concurrent(&self, tenant: &TenantId) -> Result<Option<u32>, StoreError> {

@@ -18,6 +18,7 @@ use crate::convert::{Fault, Result};
 use crate::lock::DirLock;
 use crate::open::{self, DB_FILE, OpenError};
 use crate::reader::{self, Readers};
+use crate::specs::Specs;
 use crate::sql::{apply, batches, claim, entries, events, idempotency, meta, outbox, reports};
 use crate::writer::{Writer, Written};
 
@@ -28,6 +29,7 @@ pub struct SqliteStore {
     /// None where the store was opened to be read only.
     writer: Option<Writer>,
     changes: Arc<watch::Sender<u64>>,
+    specs: Arc<Specs>,
     /// Last: let go of only when the database is closed.
     _lock: Option<DirLock>,
 }
@@ -50,7 +52,13 @@ impl SqliteStore {
         let writer = Writer::start(connection, Arc::clone(&changes))
             .map_err(|source| OpenError::Directory { path: path.clone(), source })?;
         let readers = start_readers(&path, clock)?;
-        Ok(Self { readers, writer: Some(writer), changes, _lock: Some(lock) })
+        Ok(Self {
+            readers,
+            writer: Some(writer),
+            changes,
+            specs: Arc::default(),
+            _lock: Some(lock),
+        })
     }
 
     /// Opens the data directory `dir` for a few small changes, whether or not a server runs
@@ -73,7 +81,7 @@ impl SqliteStore {
         let writer = Writer::start(connection, Arc::clone(&changes))
             .map_err(|source| OpenError::Directory { path: path.clone(), source })?;
         let readers = start_readers(&path, clock)?;
-        Ok(Self { readers, writer: Some(writer), changes, _lock: None })
+        Ok(Self { readers, writer: Some(writer), changes, specs: Arc::default(), _lock: None })
     }
 
     /// Opens the data directory `dir` to look at it, whether or not a server runs on it.
@@ -89,7 +97,8 @@ impl SqliteStore {
         open::check_header(&path)?;
         let clock: Arc<dyn Clock> = Arc::new(ScaledClock::new(Timeline::REAL));
         let readers = start_readers(&path, clock)?;
-        Ok(Self { readers, writer: None, changes: Arc::new(watch::Sender::new(0)), _lock: None })
+        let changes = Arc::new(watch::Sender::new(0));
+        Ok(Self { readers, writer: None, changes, specs: Arc::default(), _lock: None })
     }
 
     /// Wall time of the longest commit so far; zero for a store that is only read.
@@ -300,8 +309,20 @@ impl BatchStore for SqliteStore {
         &self,
         states: &[BatchState],
     ) -> std::result::Result<Vec<BatchRow>, StoreError> {
-        let states = states.to_vec();
-        self.read_few(move |c| batches::in_states(c, &states)).await
+        let (specs, states) = (Arc::clone(&self.specs), states.to_vec());
+        self.read(move |c| batches::in_states(c, &specs, &states)).await
+    }
+
+    async fn due_batches(
+        &self,
+        states: &[BatchState],
+        now: Timestamp,
+        after: Option<&BatchId>,
+        limit: u32,
+    ) -> std::result::Result<Vec<BatchRow>, StoreError> {
+        let (states, after) = (states.to_vec(), after.cloned());
+        let specs = Arc::clone(&self.specs);
+        self.read(move |c| batches::due(c, &specs, &states, now, after.as_ref(), limit)).await
     }
 
     async fn call(

@@ -70,6 +70,7 @@ async fn no_statement_scans_a_table() {
         batches::OF_TENANT_IN,
         entries::FIND,
         batches::IN_STATES,
+        batches::DUE,
         batches::NEXT_WAITING,
         outbox::DUE,
         outbox::NEXT,

@@ -105,6 +105,7 @@ cases! { $
     idempotency::one_of_many_racing_accepts_wins
     idempotency::a_failed_accept_takes_no_key
     batches::lists_are_in_order
+    batches::due_batches_are_those_with_a_due_entry
     batches::figures_are_of_one_moment
     stream::events_fold_to_the_figures
     stream::heartbeats_are_not_recorded

@@ -110,6 +110,16 @@ pub trait BatchStore: Send + Sync + 'static {
     /// All tenants' batches in any of `states`, oldest first.
     async fn batches_in(&self, states: &[BatchState]) -> Result<Vec<BatchRow>, StoreError>;
 
+    /// All tenants' batches in any of `states` that have an entry due at `now`, in the order
+    /// of their ids from behind `after` on.
+    async fn due_batches(
+        &self,
+        states: &[BatchState],
+        now: Timestamp,
+        after: Option<&BatchId>,
+        limit: u32,
+    ) -> Result<Vec<BatchRow>, StoreError>;
+
     /// An entry and one of its attempts.
     async fn call(
         &self,
@@ -225,6 +235,9 @@ pub trait Directory: Send + Sync + 'static {
 
     /// Whether the tenant has this user.
     async fn has_user(&self, tenant: &TenantId, user: i64) -> Result<bool, StoreError>;
+
+    /// Entries of the tenant with an attempt under way, of all its batches.
+    async fn in_flight(&self, tenant: &TenantId) -> Result<u32, StoreError>;
 
     /// Calls that the tenant may have in flight at once, if that is bounded.
     async fn max_concurrent(&self, tenant: &TenantId) -> Result<Option<u32>, StoreError>;

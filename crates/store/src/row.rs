@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dialtone_auth::{NumberKey, Phone};
 use dialtone_clock::Timestamp;
@@ -112,7 +113,7 @@ pub struct BatchRow {
     /// The batch.
     pub id: BatchId,
     /// What it was asked to do.
-    pub spec: BatchSpec,
+    pub spec: Arc<BatchSpec>,
     /// Where it stands.
     pub state: BatchState,
     /// Why it stands there.

@@ -279,6 +279,16 @@ impl BatchStore for Broken {
         self.inner.batches_in(states).await
     }
 
+    async fn due_batches(
+        &self,
+        states: &[BatchState],
+        now: Timestamp,
+        after: Option<&BatchId>,
+        limit: u32,
+    ) -> Result<Vec<BatchRow>, StoreError> {
+        self.inner.due_batches(states, now, after, limit).await
+    }
+
     async fn call(
         &self,
         tenant: &TenantId,
@@ -412,6 +422,10 @@ impl Directory for Broken {
 
     async fn has_user(&self, tenant: &TenantId, user: i64) -> Result<bool, StoreError> {
         self.inner.has_user(tenant, user).await
+    }
+
+    async fn in_flight(&self, tenant: &TenantId) -> Result<u32, StoreError> {
+        self.inner.in_flight(tenant).await
     }
 
     async fn max_concurrent(&self, tenant: &TenantId) -> Result<Option<u32>, StoreError> {

@@ -2,21 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use dialtone_clock::Timestamp;
-use dialtone_contract::{EntryState, TenantId, limits};
+use dialtone_contract::{BatchId, EntryState, TenantId, limits};
 use dialtone_store::{
     BatchMode, BatchRow, BatchSpec, Change, ClaimDue, Claimed, EntryRow, Held, StoreError,
 };
+use futures_util::future::join_all;
 
 use super::memory::Memory;
 use super::{CLAIMABLE, Dispatcher};
 use crate::WhileWaiting;
 use crate::policy::pace::Rate;
 use crate::policy::schedule;
-use crate::policy::share::Turn;
+use crate::policy::share::Want;
 use crate::policy::wave::{self, Wave};
 
 /// A leased entry with the spec of its batch and the wall time of the claim's commit.
@@ -40,20 +40,25 @@ struct Ready {
     rate: Option<Rate>,
 }
 
+impl Ready {
+    /// What it asks for; `lone` if one call alone may begin.
+    fn want(&self, lone: bool) -> Want<'_, TenantId, BatchId> {
+        Want {
+            tenant: &self.batch.tenant,
+            batch: &self.batch.id,
+            most: self.most,
+            whole: self.wave.is_some() && !lone,
+        }
+    }
+}
+
 /// What bounds a tenant's calls.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bound {
     /// In flight at once.
     most: Option<u32>,
-    /// In flight now, in batches whose entries may be claimed; the store knows all.
-    in_flight: u32,
-}
-
-impl Bound {
-    /// Calls that the tenant may begin at most.
-    fn room(self) -> u32 {
-        self.most.map_or(u32::MAX, |most| most.saturating_sub(self.in_flight))
-    }
+    /// Calls that it may begin now; others may begin some before the claim.
+    room: u32,
 }
 
 /// Entries of the batch that may still be put in flight.
@@ -93,50 +98,115 @@ impl Dispatcher {
         if left == 0 {
             return Ok(claims);
         }
-        let lone = self.breaker.open_until().is_some();
-        let batches = self.store.batches_in(CLAIMABLE).await?;
-        self.memory().claim(&batches);
-        let bounds = self.tenants(&batches).await?;
-        let bound = |tenant| bounds.get(tenant).copied().unwrap_or_default();
-        let ready: Vec<_> = batches.into_iter().filter_map(|row| self.ready(row, now)).collect();
-        let tenants = ready.iter().map(|ready| &ready.batch.tenant);
-        let turn = self.turn.load(Ordering::Relaxed);
-        let mut order = Turn::new(tenants.map(|tenant| (tenant, bound(tenant).room())), turn);
-        while let Some((index, share)) = order.next(left) {
-            let ready = &ready[index];
-            let share = if ready.wave.is_some() && !lone { u32::MAX } else { share };
-            let bound = bound(&ready.batch.tenant);
-            let Some(claim) = self.claim_of(ready, share.min(ready.most), bound) else { continue };
-            let Claimed { leased, held } = self.store.claim_due(claim).await?;
-            let committed = Instant::now();
-            claims.moved += self.move_held(&ready.batch.spec, &held).await?;
-            left = left.saturating_sub(u32::try_from(leased.len()).unwrap_or(u32::MAX));
-            if !leased.is_empty() {
-                self.breaker.passed(now);
+        let mut after = self.memory().claim();
+        let mut begun_behind = after.is_some();
+        loop {
+            let most = limits::BATCHES_MAX;
+            let page = self.store.due_batches(CLAIMABLE, now, after.as_ref(), most).await?;
+            let more = page.len() >= most as usize;
+            after = page.last().map(|batch| batch.id.clone()).filter(|_| more);
+            let served = self.serve(page, now, &mut left, &mut claims).await;
+            self.memory().claimed_up_to(after.clone());
+            match served {
+                // What has been leased so far is sent; whoever looks next meets the failure.
+                Err(error) if claims.leased.is_empty() => return Err(error),
+                Err(_) => break,
+                Ok(()) if left == 0 => break,
+                Ok(()) if after.is_some() => {}
+                Ok(()) if begun_behind => begun_behind = false,
+                Ok(()) => break,
             }
-            let spec = Arc::new(ready.batch.spec.clone());
-            let with_spec = |entry| (Arc::clone(&spec), entry, committed);
-            claims.leased.extend(leased.into_iter().map(with_spec));
-        }
-        if !claims.leased.is_empty() {
-            // A look in vain is nobody's turn: with one of them after each other, every
-            // second batch would always be the first.
-            self.turn.fetch_add(1, Ordering::Relaxed);
         }
         Ok(claims)
+    }
+
+    /// Shares what is left out among these batches until nothing is left or none of them has
+    /// more.
+    async fn serve(
+        &self,
+        batches: Vec<BatchRow>,
+        now: Timestamp,
+        left: &mut u32,
+        claims: &mut Claims,
+    ) -> Result<(), StoreError> {
+        let lone = self.breaker.open_until().is_some();
+        let bounds = self.tenants(&batches).await?;
+        let bound = |tenant: &TenantId| bounds.get(tenant).copied().unwrap_or_default();
+        let ready: Vec<_> = batches.into_iter().filter_map(|row| self.ready(row, now)).collect();
+        let mut wants: Vec<_> = ready.iter().map(|ready| ready.want(lone)).collect();
+        let mut rest: Vec<_> = ready.iter().map(|ready| ready.most).collect();
+        while *left > 0 {
+            let shares = self.memory().share(&wants, |tenant| bound(tenant).room, *left);
+            if shares.is_empty() {
+                break;
+            }
+            let mut asked = Vec::with_capacity(shares.len());
+            for (place, share) in shares {
+                // Whoever gets less than his share has no more, and a pace is for one claim.
+                wants[place].most = 0;
+                let ready = &ready[place];
+                let claim = self.claim_of(ready, share, bound(&ready.batch.tenant));
+                asked.extend(claim.map(|claim| (place, claim)));
+            }
+            let began = claims.leased.len();
+            for (place, n) in self.ask(&ready, asked, claims).await? {
+                rest[place] = rest[place].saturating_sub(n);
+                wants[place].most = rest[place];
+            }
+            let began = u32::try_from(claims.leased.len() - began).unwrap_or(u32::MAX);
+            *left = left.saturating_sub(began);
+            if began > 0 {
+                self.breaker.passed(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes these claims, all at once, so that one commit can hold them all. Gives the
+    /// batches that may have more, each with what it began.
+    async fn ask(
+        &self,
+        ready: &[Ready],
+        asked: Vec<(usize, ClaimDue)>,
+        claims: &mut Claims,
+    ) -> Result<Vec<(usize, u32)>, StoreError> {
+        let places: Vec<_> = asked.iter().map(|(place, claim)| (*place, claim.limit)).collect();
+        let answers = asked.into_iter().map(|(_, claim)| self.store.claim_due(claim));
+        let answers = join_all(answers).await;
+        let committed = Instant::now();
+        let (mut more, mut all_held, mut failed) = (Vec::new(), Vec::new(), None);
+        for ((place, limit), answer) in places.into_iter().zip(answers) {
+            let (ready, spec) = (&ready[place], &ready[place].batch.spec);
+            match answer {
+                Ok(Claimed { leased, held }) => {
+                    let n = u32::try_from(leased.len()).unwrap_or(u32::MAX);
+                    if n == limit && ready.wave.is_none() && ready.rate.is_none() {
+                        more.push((place, n));
+                    }
+                    let with_spec = |entry| (Arc::clone(spec), entry, committed);
+                    claims.leased.extend(leased.into_iter().map(with_spec));
+                    all_held.extend(held.into_iter().map(|held| (spec, held)));
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        claims.moved += self.move_held(&all_held).await?;
+        failed.map_or(Ok(more), Err)
     }
 
     /// What bounds the tenants of these batches.
     async fn tenants(&self, batches: &[BatchRow]) -> Result<BTreeMap<TenantId, Bound>, StoreError> {
         let mut bounds: BTreeMap<TenantId, Bound> = BTreeMap::new();
-        for batch in batches {
-            let in_flight = batch.count(EntryState::is_in_flight);
-            if let Some(bound) = bounds.get_mut(&batch.tenant) {
-                bound.in_flight += in_flight;
+        for BatchRow { tenant, .. } in batches {
+            if bounds.contains_key(tenant) {
                 continue;
             }
-            let most = self.store.max_concurrent(&batch.tenant).await?;
-            bounds.insert(batch.tenant.clone(), Bound { most, in_flight });
+            let most = self.store.max_concurrent(tenant).await?;
+            let room = match most {
+                Some(most) => most.saturating_sub(self.store.in_flight(tenant).await?),
+                None => u32::MAX,
+            };
+            bounds.insert(tenant.clone(), Bound { most, room });
         }
         Ok(bounds)
     }
@@ -212,23 +282,21 @@ impl Dispatcher {
     /// their number.
     async fn move_held(
         &self,
-        spec: &BatchSpec,
-        held: &[(EntryRow, Held)],
+        held: &[(&Arc<BatchSpec>, (EntryRow, Held))],
     ) -> Result<usize, StoreError> {
         if held.is_empty() {
             return Ok(0);
         }
         let now = self.clock.now();
         let later = self.rules.guard(now, limits::HELD_AGAIN);
-        let open =
-            |entry: &EntryRow, at| schedule::earliest(&spec.options, entry.timezone.as_deref(), at);
-        let decide = |(entry, why): &(EntryRow, Held)| {
+        let decide = |(spec, (entry, why)): &(&Arc<BatchSpec>, (EntryRow, Held))| {
+            let open = |at| schedule::earliest(&spec.options, entry.timezone.as_deref(), at);
             let what = match why {
                 Held::Suppressed => WhileWaiting::Suppressed,
                 Held::NumberBusy { free_at } => {
-                    WhileWaiting::Deferred(open(entry, free_at.unwrap_or(later)))
+                    WhileWaiting::Deferred(open(free_at.unwrap_or(later)))
                 }
-                Held::ZoneClosed => WhileWaiting::Deferred(open(entry, now)),
+                Held::ZoneClosed => WhileWaiting::Deferred(open(now)),
             };
             Some(Change::Entry(self.rules.while_waiting(spec, entry, what, now).ok()?))
         };

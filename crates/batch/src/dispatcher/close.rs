@@ -14,7 +14,13 @@ impl Dispatcher {
     /// # Errors
     /// If the store fails; the steps are taken again.
     pub async fn close(&self) -> Result<usize, StoreError> {
-        let mut steps = 0;
+        Ok(self.advance().await? + self.end().await?)
+    }
+
+    /// Starts accepted batches, pauses those whose breakers trip, and hands those with
+    /// nothing left to do to the reporter.
+    pub(super) async fn advance(&self) -> Result<usize, StoreError> {
+        let (mut steps, mut changes) = (0, Vec::new());
         let batches = self.store.batches_in(ACTIVE).await?;
         let outage = self.trouble.borrow().livekit.is_some();
         self.memory().close(&batches, outage);
@@ -28,16 +34,23 @@ impl Dispatcher {
                     steps += self.judge(&batch).await?;
                     continue;
                 }
-                BatchState::Cancelling if open => {
-                    steps += self.end_cancelled(&batch).await?;
-                    continue;
-                }
                 _ => continue,
             };
-            let change = self.move_batch(&batch, next, None);
-            steps += usize::from(self.store.apply(&[change]).await?[0].is_applied());
+            changes.push(self.move_batch(&batch, next, None));
         }
-        Ok(steps)
+        let applied = self.store.apply(&changes).await?;
+        Ok(steps + applied.iter().filter(|applied| applied.is_applied()).count())
+    }
+
+    /// Ends some entries of each cancelled batch; gives their number.
+    pub(super) async fn end(&self) -> Result<usize, StoreError> {
+        let mut ended = 0;
+        for batch in self.store.batches_in(&[BatchState::Cancelling]).await? {
+            if batch.count(|state| !state.is_terminal()) > 0 {
+                ended += self.end_cancelled(&batch).await?;
+            }
+        }
+        Ok(ended)
     }
 
     /// Ends entries of a cancelled batch: those that wait, and those under way that its

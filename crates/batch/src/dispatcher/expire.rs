@@ -1,11 +1,9 @@
 //! Ends what is overdue.
 
-use std::collections::HashMap;
+use dialtone_contract::limits;
+use dialtone_store::{Change, StoreError};
 
-use dialtone_contract::{BatchId, limits};
-use dialtone_store::{BatchSpec, CallRow, Change, EntryRow, StoreError};
-
-use super::{ACTIVE, Dispatcher};
+use super::Dispatcher;
 use crate::Happening;
 
 impl Dispatcher {
@@ -19,21 +17,15 @@ impl Dispatcher {
         if due.is_empty() {
             return Ok(0);
         }
-        let specs = self.specs().await?;
-        let decide = |(entry, call): &(EntryRow, CallRow)| {
-            let spec = specs.get(&entry.key.batch)?;
-            let decided = self.rules.decide(spec, entry, call, Happening::DeadlinePassed, now);
-            Some(Change::Entry(decided.ok()?))
-        };
-        let changes: Vec<_> = due.iter().filter_map(decide).collect();
+        let mut changes = Vec::with_capacity(due.len());
+        for (entry, call) in &due {
+            let spec = self.specs.of(entry).await?;
+            let decided = self.rules.decide(&spec, entry, call, Happening::DeadlinePassed, now);
+            changes.extend(decided.ok().map(Change::Entry));
+        }
         let applied = self.store.apply(&changes).await?;
         let ended = applied.iter().filter(|applied| applied.is_applied()).count();
         self.metrics.expired(ended as u64);
         Ok(ended)
-    }
-
-    async fn specs(&self) -> Result<HashMap<BatchId, BatchSpec>, StoreError> {
-        let active = self.store.batches_in(ACTIVE).await?;
-        Ok(active.into_iter().map(|row| (row.id, row.spec)).collect())
     }
 }

@@ -1,17 +1,23 @@
 use std::collections::{HashMap, HashSet};
 
 use dialtone_clock::Timestamp;
-use dialtone_contract::BatchId;
 use dialtone_contract::wire::CallWindow;
+use dialtone_contract::{BatchId, TenantId};
 use dialtone_store::BatchRow;
 
 use crate::policy::breaker::Ended;
 use crate::policy::schedule::{OpenZones, open_zones};
+use crate::policy::share::{Round, Want};
 
 /// What a dispatcher remembers from look to look. None of it is the truth: without it,
 /// after a restart, some of the looks come sooner or are longer.
 #[derive(Default)]
 pub(super) struct Memory {
+    /// Whose turn it is.
+    round: Round<TenantId, BatchId>,
+    /// The batch behind which the next look for entries to claim begins; the first one if
+    /// there is none.
+    claimed_up_to: Option<BatchId>,
     /// When each batch with waves was last looked at.
     waves: HashMap<BatchId, Timestamp>,
     /// Zones that are open, by window: the same for all batches with it.
@@ -27,21 +33,34 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// A look for entries to claim begins, in these batches.
-    pub(super) fn claim(&mut self, batches: &[BatchRow]) {
+    /// A look for entries to claim begins; gives the batch behind which it had better begin.
+    pub(super) fn claim(&mut self) -> Option<BatchId> {
         self.again = None;
-        if !self.waves.is_empty() {
-            self.waves.retain(|id, _| batches.iter().any(|row| row.id == *id));
-        }
+        self.claimed_up_to.take()
+    }
+
+    /// The look has come to this batch, or to the last one.
+    pub(super) fn claimed_up_to(&mut self, batch: Option<BatchId>) {
+        self.claimed_up_to = batch;
+    }
+
+    /// Shares so many calls out; see [`Round::share`].
+    pub(super) fn share(
+        &mut self,
+        wants: &[Want<'_, TenantId, BatchId>],
+        room: impl Fn(&TenantId) -> u32,
+        limit: u32,
+    ) -> Vec<(usize, u32)> {
+        self.round.share(wants, room, limit)
     }
 
     /// A look for batches to close begins, in these; `outage` while LiveKit takes nothing.
     pub(super) fn close(&mut self, batches: &[BatchRow], outage: bool) {
         self.resumes = None;
-        self.outage.retain(|id| outage && batches.iter().any(|row| row.id == *id));
-        if !self.ended.is_empty() {
-            self.ended.retain(|id, _| batches.iter().any(|row| row.id == *id));
-        }
+        let known: HashSet<&BatchId> = batches.iter().map(|row| &row.id).collect();
+        self.outage.retain(|id| outage && known.contains(id));
+        self.waves.retain(|id, _| known.contains(id));
+        self.ended.retain(|id, _| known.contains(id));
     }
 
     /// A batch can go on at `at`.

@@ -10,7 +10,6 @@ mod run;
 mod send;
 mod trip;
 
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use dialtone_auth::Capabilities;
@@ -23,6 +22,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use self::flow::Flow;
 use self::memory::Memory;
 use crate::breaker::Breaker;
+use crate::specs::Specs;
 use crate::{BatchMetrics, Rules};
 
 pub use self::claim::{Claims, Leased};
@@ -60,12 +60,11 @@ pub struct Dispatcher {
     options: DispatcherOptions,
     metrics: BatchMetrics,
     epoch: u64,
+    specs: Specs,
     permits: Arc<Semaphore>,
     /// A permit has come free.
     freed: Notify,
     breaker: Breaker,
-    /// Which batch is served first next.
-    turn: AtomicUsize,
     trouble: watch::Sender<Trouble>,
     memory: Mutex<Memory>,
     flow: Flow,
@@ -97,6 +96,7 @@ impl Dispatcher {
         let rules = Rules::new(clock.scale());
         let breaker = Breaker::new(clock.scale(), epoch);
         Ok(Self {
+            specs: Specs::new(Arc::clone(&store)),
             store,
             livekit,
             clock,
@@ -107,7 +107,6 @@ impl Dispatcher {
             permits,
             freed: Notify::new(),
             breaker,
-            turn: AtomicUsize::new(0),
             trouble: watch::Sender::default(),
             memory: Mutex::default(),
             flow: Flow::default(),

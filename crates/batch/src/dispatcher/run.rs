@@ -24,6 +24,7 @@ impl Dispatcher {
     pub async fn run(self, shutdown: CancellationToken) {
         let this = Arc::new(self);
         let tasks = TaskTracker::new();
+        tasks.spawn(Arc::clone(&this).end_cancelled_batches(shutdown.clone()));
         let mut changes = this.store.changes();
         while !shutdown.is_cancelled() {
             // Interest first, then the look: a change in between wakes the wait below.
@@ -49,6 +50,24 @@ impl Dispatcher {
         }
     }
 
+    /// Ends the entries of cancelled batches, slice by slice and beside the loop: hundreds of
+    /// thousands of them hold up no claim, and wait for none.
+    async fn end_cancelled_batches(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut changes = self.store.changes();
+        while !shutdown.is_cancelled() {
+            changes.mark_unchanged();
+            // The loop says so if the store fails.
+            if self.end().await.is_ok_and(|ended| ended > 0) {
+                continue;
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                _ = changes.changed() => {}
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    }
+
     /// Tells whoever watches whether the store works; logs when that changes.
     fn note_store(&self, error: Option<&StoreError>) {
         let text = error.map(ToString::to_string);
@@ -70,7 +89,7 @@ impl Dispatcher {
         shutdown: &CancellationToken,
     ) -> Result<bool, StoreError> {
         let expired = self.expire().await?;
-        let closed = self.close().await?;
+        let closed = self.advance().await?;
         let Claims { leased, moved } = match self.flow.room() {
             0 => Claims::default(),
             room => self.claim(room).await?,

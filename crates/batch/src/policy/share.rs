@@ -1,62 +1,193 @@
 //! Fair share: who gets what of the calls that can begin now.
 //!
 //! Tenants share evenly, whatever they have going on, and the batches of a tenant share
-//! what it gets. What one leaves goes to those after it, and who is first changes with
-//! every turn, so that a remainder does not always go to the same.
+//! what it gets; what one does not want goes to the others. Where there is not enough for
+//! everyone, those are served that have waited longest, and between them those that have
+//! never been served: a small batch need not wait until all large ones have had their turn,
+//! and however many such come, every second turn is one of the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 
-/// The order in which batches are served in one turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn {
-    /// Batches of the tenants that have not been served, the next one last.
-    tenants: Vec<Tenant>,
-    /// Batches of the tenant that is being served, the next one last.
-    batches: Vec<usize>,
-    /// What is left of that tenant's share.
-    of_tenant: u32,
-    /// What was left when the last batch was given its share.
-    left: u32,
+/// Looks after which one that has wanted nothing is forgotten.
+const FORGOTTEN_AFTER: u64 = 1_000;
+
+/// A batch that may begin calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Want<'a, T, B> {
+    /// Its tenant.
+    pub tenant: &'a T,
+    /// The batch.
+    pub batch: &'a B,
+    /// Calls at most; with 0 it is as if it were not there.
+    pub most: u32,
+    /// Whether it begins all of them or none, even if that is more than its share.
+    pub whole: bool,
 }
 
-/// Batches of one tenant, and the calls that it may begin at most.
-type Tenant = (Vec<usize>, u32);
+/// Who has been served when.
+#[derive(Debug)]
+pub struct Round<T, B> {
+    tenants: Queue<T>,
+    batches: HashMap<T, Queue<B>>,
+    look: u64,
+}
 
-impl Turn {
-    /// The order of turn number `turn` for batches whose tenants are these, each batch at
-    /// the place of its tenant, which goes with the calls that the tenant may begin at most.
-    pub fn new<T: Ord>(tenants: impl IntoIterator<Item = (T, u32)>, turn: usize) -> Self {
-        let mut by_tenant: BTreeMap<T, Tenant> = BTreeMap::new();
-        for (batch, (tenant, most)) in tenants.into_iter().enumerate() {
-            by_tenant.entry(tenant).or_insert((Vec::new(), most)).0.push(batch);
+impl<T, B> Default for Round<T, B> {
+    fn default() -> Self {
+        Self { tenants: Queue::default(), batches: HashMap::new(), look: 0 }
+    }
+}
+
+impl<T: Clone + Ord + Hash, B: Clone + Eq + Hash> Round<T, B> {
+    /// Hands out up to `limit` calls: places in `wants`, each with its share, which is never
+    /// 0. `room` is what a tenant may begin at most.
+    pub fn share(
+        &mut self,
+        wants: &[Want<'_, T, B>],
+        room: impl Fn(&T) -> u32,
+        limit: u32,
+    ) -> Vec<(usize, u32)> {
+        self.look += 1;
+        let mut by_tenant: BTreeMap<&T, Vec<usize>> = BTreeMap::new();
+        for (place, want) in wants.iter().enumerate().filter(|(_, want)| want.most > 0) {
+            by_tenant.entry(want.tenant).or_default().push(place);
         }
-        let mut tenants: Vec<_> = by_tenant.into_values().collect();
-        let all = tenants.len().max(1);
-        for (batches, _) in &mut tenants {
-            // Each round of tenants is another turn of their batches.
-            let first = (turn / all) % batches.len();
-            batches.rotate_left(first);
-            batches.reverse();
+        let mut tenants: Vec<_> = by_tenant.into_iter().collect();
+        self.tenants.order(&mut tenants, |(tenant, _)| *tenant, self.look);
+        let wanted = |places: &[usize]| {
+            places.iter().fold(0_u32, |sum, place| sum.saturating_add(wants[*place].most))
+        };
+        let all: Vec<_> =
+            tenants.iter().map(|(tenant, places)| wanted(places).min(room(tenant))).collect();
+        let (mut left, mut shares, mut parts) = (limit, Vec::new(), Vec::new());
+        for ((tenant, mut places), part) in tenants.into_iter().zip(fill(&all, limit)) {
+            if part == 0 || left == 0 {
+                continue;
+            }
+            let queue = self.batches.entry(tenant.clone()).or_default();
+            queue.order(&mut places, |place| wants[*place].batch, self.look);
+            let each: Vec<_> = places.iter().map(|place| wants[*place].most).collect();
+            let mut served = Vec::new();
+            for (place, share) in places.into_iter().zip(fill(&each, part)) {
+                if share == 0 || left == 0 {
+                    break;
+                }
+                let want = &wants[place];
+                let share = if want.whole { want.most } else { share.min(left) };
+                left = left.saturating_sub(share);
+                served.push((share, want.batch));
+                shares.push((place, share));
+            }
+            parts.push((served.iter().map(|(share, _)| share).sum(), tenant));
+            queue.serve(served);
         }
-        tenants.rotate_left(turn % all);
-        tenants.reverse();
-        Self { tenants, batches: Vec::new(), of_tenant: 0, left: 0 }
+        self.tenants.serve(parts);
+        self.forget();
+        shares
     }
 
-    /// The next batch, and its share of the `left` calls that nobody has taken yet; `None`
-    /// when all have been served or nothing is left.
-    pub fn next(&mut self, left: u32) -> Option<(usize, u32)> {
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
-        self.of_tenant = self.of_tenant.saturating_sub(self.left.saturating_sub(left));
-        self.left = left;
-        if self.batches.is_empty() || self.of_tenant == 0 {
-            let waiting = count(self.tenants.len());
-            let (batches, most) = self.tenants.pop().filter(|_| left > 0)?;
-            self.of_tenant = left.div_ceil(waiting).min(most);
-            self.batches = batches;
+    fn forget(&mut self) {
+        if self.look.is_multiple_of(FORGOTTEN_AFTER) {
+            let before = self.look - FORGOTTEN_AFTER;
+            self.tenants.forget(before);
+            self.batches.values_mut().for_each(|queue| queue.forget(before));
+            self.batches.retain(|_, queue| !queue.known.is_empty());
         }
-        let share = self.of_tenant.div_ceil(count(self.batches.len()));
-        Some((self.batches.pop()?, share))
+    }
+}
+
+/// Gives each of those that want so many the same, as far as it goes; what is left over
+/// goes to the first.
+fn fill(wants: &[u32], limit: u32) -> Vec<u32> {
+    let (mut got, mut left) = (vec![0; wants.len()], limit);
+    let mut open: Vec<usize> = (0..wants.len()).filter(|place| wants[*place] > 0).collect();
+    while left > 0 && !open.is_empty() {
+        let each = (left / u32::try_from(open.len()).unwrap_or(u32::MAX)).max(1);
+        for place in &open {
+            let more = each.min(wants[*place] - got[*place]).min(left);
+            got[*place] += more;
+            left -= more;
+        }
+        open.retain(|place| got[*place] < wants[*place]);
+    }
+    got
+}
+
+/// Those who wait for their turn.
+#[derive(Debug)]
+struct Queue<K> {
+    known: HashMap<K, Place>,
+    turns: u64,
+    /// Whether the last turn was the first one of somebody.
+    newcomer: bool,
+}
+
+/// Where somebody stands in a queue.
+#[derive(Debug)]
+struct Place {
+    /// The turn of his that was the last one, or that he came after.
+    turn: u64,
+    newcomer: bool,
+    /// The look that saw him last.
+    seen: u64,
+}
+
+impl<K> Default for Queue<K> {
+    fn default() -> Self {
+        Self { known: HashMap::new(), turns: 0, newcomer: false }
+    }
+}
+
+impl<K: Clone + Eq + Hash> Queue<K> {
+    /// Puts those who wait into the order in which it is their turn.
+    fn order<'k, W>(&mut self, waiting: &mut Vec<W>, key: impl Fn(&W) -> &'k K, look: u64)
+    where
+        K: 'k,
+    {
+        // Those who were there before the queue have all been waiting.
+        let newcomer = !self.known.is_empty();
+        let (mut newcomers, mut others) = (Vec::new(), Vec::new());
+        for one in waiting.drain(..) {
+            let turn = self.turns;
+            let new = || Place { turn, newcomer, seen: look };
+            let place = self.known.entry(key(&one).clone()).or_insert_with(new);
+            place.seen = look;
+            let these = if place.newcomer { &mut newcomers } else { &mut others };
+            these.push((place.turn, one));
+        }
+        newcomers.sort_by_key(|(turn, _)| *turn);
+        others.sort_by_key(|(turn, _)| *turn);
+        let mut newcomers = newcomers.into_iter().map(|(_, one)| one);
+        let mut others = others.into_iter().map(|(_, one)| one);
+        if self.newcomer {
+            waiting.extend(others.next());
+        }
+        loop {
+            let pair = [newcomers.next(), others.next()];
+            if pair.iter().all(Option::is_none) {
+                break;
+            }
+            waiting.extend(pair.into_iter().flatten());
+        }
+    }
+
+    /// These had their turn, in this order, each with so much. Who got less is served sooner
+    /// again, so that a remainder does not always go to the same.
+    fn serve(&mut self, mut served: Vec<(u32, &K)>) {
+        let newcomer = |key| self.known.get(key).is_some_and(|place| place.newcomer);
+        self.newcomer = served.last().is_some_and(|(_, key)| newcomer(*key));
+        served.sort_by_key(|(share, _)| *share);
+        for (_, key) in served {
+            self.turns += 1;
+            if let Some(place) = self.known.get_mut(key) {
+                (place.turn, place.newcomer) = (self.turns, false);
+            }
+        }
+    }
+
+    fn forget(&mut self, before: u64) {
+        self.known.retain(|_, place| place.seen > before);
     }
 }
 
@@ -66,95 +197,145 @@ mod tests {
 
     use super::*;
 
-    /// What each batch gets of `limit` calls if it wants no more than `wanted`.
-    fn serve(tenants: &[u8], wanted: &[u32], limit: u32, turn: usize) -> Vec<u32> {
-        let (mut left, mut got) = (limit, vec![0; tenants.len()]);
-        let mut order = Turn::new(tenants.iter().map(|tenant| (tenant, u32::MAX)), turn);
-        while let Some((batch, share)) = order.next(left) {
-            got[batch] = share.min(wanted[batch]);
-            left -= got[batch];
+    /// What each batch, which has the tenant and wants so many, gets of `limit` calls.
+    fn serve(round: &mut Round<u8, usize>, batches: &[(u8, u32)], limit: u32) -> Vec<u32> {
+        let names: Vec<usize> = (0..batches.len()).collect();
+        let wants: Vec<_> = batches
+            .iter()
+            .zip(&names)
+            .map(|((tenant, most), batch)| Want { tenant, batch, most: *most, whole: false })
+            .collect();
+        let mut got = vec![0; batches.len()];
+        for (place, share) in round.share(&wants, |_| u32::MAX, limit) {
+            got[place] += share;
         }
         got
     }
 
+    fn add(all: &mut [u32], now: &[u32]) {
+        all.iter_mut().zip(now).for_each(|(all, now)| *all += now);
+    }
+
     #[test]
     fn a_tenant_with_many_batches_gets_no_more_than_one_with_one() {
-        let tenants = [1, 1, 1, 1, 1, 1, 1, 1, 1, 2];
-        let mut got = vec![0; tenants.len()];
-        for turn in 0..1800 {
-            for (all, now) in got.iter_mut().zip(serve(&tenants, &[16; 10], 16, turn)) {
-                *all += now;
-            }
+        let mut batches = vec![(1, 16); 9];
+        batches.push((2, 16));
+        let (mut round, mut got) = (Round::default(), vec![0; 10]);
+        for _ in 0..1800 {
+            add(&mut got, &serve(&mut round, &batches, 16));
         }
-        let of_first: u32 = got[..9].iter().sum();
-        assert_eq!(of_first, got[9], "{got:?}");
-        let (least, most) = (got[..9].iter().min(), got[..9].iter().max());
-        let (least, most) = (least.copied().unwrap_or(0), most.copied().unwrap_or(0));
-        assert!(most - least <= most / 50, "{got:?}");
+        let each = [vec![1600; 9], vec![14_400]].concat();
+        assert_eq!(got, each);
     }
 
     #[test]
     fn the_batches_of_a_tenant_share_what_it_may_begin() {
-        let mut order = Turn::new([("a", 5), ("a", 5), ("a", 5), ("b", 100)], 0);
-        let mut left = 16;
-        let mut got = [0; 4];
-        while let Some((batch, share)) = order.next(left) {
-            got[batch] = share;
-            left -= share;
-        }
-        assert_eq!(got, [2, 2, 1, 11]);
+        let names = [0, 1, 2, 3];
+        let want = |tenant, batch| Want { tenant, batch, most: 99, whole: false };
+        let wants = [
+            want(&"a", &names[0]),
+            want(&"a", &names[1]),
+            want(&"a", &names[2]),
+            want(&"b", &names[3]),
+        ];
+        let mut round = Round::default();
+        let shares = round.share(&wants, |tenant| if *tenant == "a" { 5 } else { 100 }, 16);
+        assert_eq!(shares, [(0, 2), (1, 2), (2, 1), (3, 11)]);
     }
 
     #[test]
-    fn one_slot_at_a_time_goes_round() {
-        let mut got = [0; 4];
-        for turn in 0..400 {
-            for (all, now) in got.iter_mut().zip(serve(&[1, 1, 2, 2], &[9; 4], 1, turn)) {
-                *all += now;
-            }
+    fn one_call_at_a_time_goes_round() {
+        let (mut round, mut got) = (Round::default(), vec![0; 4]);
+        for _ in 0..400 {
+            add(&mut got, &serve(&mut round, &[(1, 9), (1, 9), (2, 9), (2, 9)], 1));
         }
         assert_eq!(got, [100; 4]);
     }
 
+    #[test]
+    fn a_newcomer_is_served_at_the_next_look() {
+        let mut round = Round::default();
+        let mut batches = vec![(1, 1000); 300];
+        for _ in 0..7 {
+            serve(&mut round, &batches, 16);
+        }
+        batches.push((1, 10));
+        assert!(serve(&mut round, &batches, 16)[300] > 0);
+    }
+
+    #[test]
+    fn a_wave_begins_whole_and_what_is_left_goes_to_the_others() {
+        let names = [0, 1, 2];
+        let want = |batch, most, whole| Want { tenant: &1, batch, most, whole };
+        let wants =
+            [want(&names[0], 3, false), want(&names[1], 12, true), want(&names[2], 9, false)];
+        let mut round = Round::default();
+        assert_eq!(round.share(&wants, |_| u32::MAX, 16), [(0, 3), (1, 12), (2, 1)]);
+    }
+
+    /// Looks at batches of one tenant of which all always want more, with so many that are
+    /// new before each; gives after how many turns of others each was served, at most.
+    fn longest_wait(at_first: usize, looks: &[(u32, usize)]) -> (u32, usize) {
+        let mut round = Round::default();
+        let mut waits = vec![0; at_first];
+        let mut longest = 0;
+        for (limit, new) in looks {
+            waits.extend(std::iter::repeat_n(0, *new));
+            let batches = vec![(1, 1000); waits.len()];
+            let got = serve(&mut round, &batches, *limit);
+            let served = u32::try_from(got.iter().filter(|n| **n > 0).count()).expect("few");
+            for (wait, got) in waits.iter_mut().zip(&got) {
+                longest = longest.max(*wait + if *got > 0 { 1 } else { served });
+                *wait = if *got > 0 { 0 } else { *wait + served };
+            }
+        }
+        (longest, waits.len())
+    }
+
     proptest! {
         #[test]
-        fn nothing_is_given_twice_and_every_tenant_gets_its_part(
-            batches in proptest::collection::vec((0..4_u8, 0..40_u32), 1..12),
-            limit in 0..64_u32, turn in 0..1000_usize,
+        fn nobody_waits_longer_than_one_round(
+            n in 1..40_usize, limits in proptest::collection::vec(1..20_u32, 1..80),
         ) {
-            let (tenants, wanted): (Vec<_>, Vec<_>) = batches.into_iter().unzip();
-            let got = serve(&tenants, &wanted, limit, turn);
-            prop_assert!(got.iter().sum::<u32>() <= limit);
-            prop_assert!(got.iter().zip(&wanted).all(|(got, wanted)| got <= wanted));
-            let of = |counts: &[u32], tenant: u8| -> u32 {
-                let of_tenant = |(of, n): (&u8, &u32)| (*of == tenant).then_some(*n);
-                tenants.iter().zip(counts).filter_map(of_tenant).sum()
-            };
-            let mut names = tenants.clone();
-            names.sort_unstable();
-            names.dedup();
-            for tenant in &names {
-                let (got, wanted) = (of(&got, *tenant), of(&wanted, *tenant));
-                // A batch that wants more than its part may leave some of what a small one
-                // left; that is given out in the next turn.
-                let part = limit / u32::try_from(names.len()).expect("few");
-                prop_assert!(got > 0 || wanted == 0 || part == 0, "{tenant} got nothing");
-            }
+            let looks: Vec<_> = limits.iter().map(|limit| (*limit, 0)).collect();
+            let (longest, n) = longest_wait(n, &looks);
+            prop_assert!(longest as usize <= n + 1, "{longest} turns of {n} batches");
         }
 
         #[test]
-        fn tenants_that_want_much_get_the_same(
-            tenants in proptest::collection::vec(0..4_u8, 1..12), limit in 0..64_u32, turn: u16,
+        fn newcomers_cost_the_others_every_second_turn_at_most(
+            n in 1..20_usize,
+            looks in proptest::collection::vec((1..8_u32, 0..6_usize), 1..60),
         ) {
-            let wanted = vec![100; tenants.len()];
-            let got = serve(&tenants, &wanted, limit, turn.into());
-            prop_assert_eq!(got.iter().sum::<u32>(), limit);
-            let mut by_tenant: BTreeMap<u8, u32> = BTreeMap::new();
-            for (tenant, got) in tenants.iter().zip(&got) {
-                *by_tenant.entry(*tenant).or_default() += got;
+            let (longest, n) = longest_wait(n, &looks);
+            prop_assert!(longest as usize <= 2 * n + 2, "{longest} turns of {n} batches");
+        }
+
+        #[test]
+        fn nothing_is_given_twice_or_left_and_every_tenant_gets_its_part(
+            looks in proptest::collection::vec(
+                (proptest::collection::vec((0..4_u8, 0..40_u32), 1..12), 0..64_u32), 1..6,
+            ),
+        ) {
+            let mut round = Round::default();
+            for (batches, limit) in looks {
+                let got = serve(&mut round, &batches, limit);
+                let wanted: u32 = batches.iter().map(|(_, most)| most).sum();
+                prop_assert_eq!(got.iter().sum::<u32>(), limit.min(wanted));
+                let both = || got.iter().zip(&batches);
+                prop_assert!(both().all(|(got, (_, most))| got <= most));
+                let of = |name: u8| -> (u32, u32) {
+                    let own = both().filter(|(_, (tenant, _))| *tenant == name);
+                    own.fold((0, 0), |(got, most), (n, (_, m))| (got + n, most + m))
+                };
+                let mut names: Vec<u8> = batches.iter().map(|(tenant, _)| *tenant).collect();
+                names.sort_unstable();
+                names.dedup();
+                let part = limit / u32::try_from(names.len()).expect("few");
+                for (got, most) in names.into_iter().map(of) {
+                    prop_assert!(got >= part.min(most), "{got} of {most}, its part is {part}");
+                }
             }
-            let (least, most) = (by_tenant.values().min(), by_tenant.values().max());
-            prop_assert!(most.copied().unwrap_or(0) - least.copied().unwrap_or(0) <= 1);
         }
     }
 }

@@ -208,6 +208,46 @@ async fn tenants_share_evenly_however_many_batches_they_have() {
 }
 
 #[tokio::test]
+async fn a_small_batch_need_not_wait_for_hundreds_of_large_ones() {
+    let mut rig = Rig::new().await;
+    let options = BatchOptions { max_concurrent: 10_000, ..BatchOptions::default() };
+    let mut large = Vec::new();
+    for n in 0..300 {
+        large.push(rig.many("a", &format!("large{n}"), options.clone(), 100).await);
+    }
+    for _ in 0..25 {
+        rig.round().await;
+    }
+    let small = rig.many("a", "small", options, 10).await;
+    rig.round().await;
+    assert!(!rig.begun_s(&small).is_empty(), "it is not in the next look");
+    // From then on it has its turn as the others have theirs, sixteen of them in each look.
+    for _ in 0..19 * 9 {
+        rig.round().await;
+    }
+    assert_eq!(rig.begun_s(&small).len(), 10);
+    let each: Vec<_> = large.iter().map(|id| rig.begun_s(id).len()).collect();
+    let (least, most) = (each.iter().min().copied(), each.iter().max().copied());
+    assert!(most <= least.map(|least| least + 1), "{each:?}");
+}
+
+#[tokio::test]
+async fn more_batches_than_one_read_gives_all_have_their_turn() {
+    let mut rig = Rig::new().await;
+    let n = dialtone_contract::limits::BATCHES_MAX + 100;
+    let mut all = Vec::new();
+    for n in 0..n {
+        all.push(rig.many("a", &format!("b{n:05}"), BatchOptions::default(), 1).await);
+    }
+    let mut looks = 0;
+    while rig.begun.len() < all.len() {
+        assert!(rig.round().await > 0, "nothing is begun");
+        looks += 1;
+    }
+    assert!(looks <= n.div_ceil(16) + 2, "{looks} looks");
+}
+
+#[tokio::test]
 async fn the_calls_of_a_tenant_are_bounded_over_all_its_batches() {
     let mut rig = Rig::new().await;
     rig.store.seed_demo().await.expect("seeded");

@@ -193,8 +193,9 @@ impl Rig {
 
     /// A live batch of so many numbers of its own.
     pub async fn many(&self, tenant: &str, name: &str, options: BatchOptions, n: u32) -> BatchId {
-        let prefix: u32 = name.bytes().map(u32::from).sum();
-        let numbers: Vec<_> = (0..n).map(|n| format!("+4930{prefix:04}{n:05}")).collect();
+        let mix = |hash: u32, byte: u8| hash.wrapping_mul(16_777_619) ^ u32::from(byte);
+        let prefix = name.bytes().fold(2_166_136_261, mix) % 10_000_000;
+        let numbers: Vec<_> = (0..n).map(|n| format!("+49{prefix:07}{n:05}")).collect();
         let to: Vec<_> = numbers.iter().map(|to| (to.as_str(), None)).collect();
         self.batch(tenant, name, options, &to).await
     }

@@ -1,14 +1,17 @@
 //! `voice_call_batches`.
 
+use std::sync::Arc;
+
 use dialtone_clock::Timestamp;
 use dialtone_contract::{BatchId, BatchState, CancelMode, TenantId};
 use dialtone_store::{
-    BatchFilter, BatchLimits, BatchRow, BatchTransition, ClaimDue, Counters, NewBatch,
+    BatchFilter, BatchLimits, BatchRow, BatchSpec, BatchTransition, ClaimDue, Counters, NewBatch,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{counters, entries, rejects};
 use crate::convert::{self, Columns, Fault, Result};
+use crate::specs::Specs;
 
 macro_rules! columns {
     ($rest:literal) => {
@@ -35,13 +38,29 @@ pub(crate) const OF_TENANT_IN: &str = columns!(
 /// All tenants', by state, oldest first.
 pub(crate) const IN_STATES: &str =
     columns!("WHERE state IN (SELECT value FROM json_each(?1)) ORDER BY batch_id");
+/// All tenants', by state, that have an entry due at `?2`.
+pub(crate) const DUE: &str = columns!(
+    "AS b WHERE b.state IN (SELECT value FROM json_each(?1)) AND b.batch_id > ?3
+       AND EXISTS (SELECT 1 FROM batch_entries AS e INDEXED BY batch_entries_waiting
+                   WHERE e.batch_id = b.batch_id AND e.not_before <= ?2)
+     ORDER BY b.batch_id LIMIT ?4"
+);
 
 fn row(row: &Row<'_>) -> rusqlite::Result<BatchRow> {
+    read(row, |_, text| serde_json::from_str(text).map(Arc::new))
+}
+
+fn read(
+    row: &Row<'_>,
+    spec: impl FnOnce(&BatchId, &str) -> serde_json::Result<Arc<BatchSpec>>,
+) -> rusqlite::Result<BatchRow> {
     let mut columns = Columns::of(row);
+    let tenant = TenantId::new(columns.take::<String>()?);
+    let id = BatchId::new(columns.take::<String>()?);
     Ok(BatchRow {
-        tenant: TenantId::new(columns.take::<String>()?),
-        id: BatchId::new(columns.take::<String>()?),
-        spec: columns.text(|text| serde_json::from_str(text))?,
+        spec: columns.text(|text| spec(&id, text))?,
+        tenant,
+        id,
         state: columns.name()?,
         reason: columns.take()?,
         event_seq: columns.u64()?,
@@ -126,9 +145,30 @@ pub(crate) fn of_tenant(
     found.into_iter().map(|batch| with_counters(connection, batch)).collect()
 }
 
-pub(crate) fn in_states(connection: &Connection, states: &[BatchState]) -> Result<Vec<BatchRow>> {
+pub(crate) fn in_states(
+    connection: &Connection,
+    specs: &Specs,
+    states: &[BatchState],
+) -> Result<Vec<BatchRow>> {
     let mut statement = connection.prepare_cached(IN_STATES)?;
+    let row = |row: &Row<'_>| read(row, |id, text| specs.of(id, text));
     let rows = statement.query_map([convert::state_list(states)?], row)?;
+    rows.map(|batch| with_counters(connection, batch?)).collect()
+}
+
+pub(crate) fn due(
+    connection: &Connection,
+    specs: &Specs,
+    states: &[BatchState],
+    now: Timestamp,
+    after: Option<&BatchId>,
+    limit: u32,
+) -> Result<Vec<BatchRow>> {
+    let mut statement = connection.prepare_cached(DUE)?;
+    let after = after.map_or("", BatchId::as_str);
+    let values = params![convert::state_list(states)?, now.as_micros(), after, limit];
+    let row = |row: &Row<'_>| read(row, |id, text| specs.of(id, text));
+    let rows = statement.query_map(values, row)?;
     rows.map(|batch| with_counters(connection, batch?)).collect()
 }
 

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dialtone_contract::{BatchId, BatchState, EntryEvent, EntryState};
+use dialtone_clock::Timestamp;
+use dialtone_contract::{BatchId, BatchState, EntryEvent, EntryState, TenantId};
 
 use super::fixture::{
-    accepted, claim_due, entry, fold, leased, loading, move_batch, must_apply, tenant, transition,
+    CLAIMABLE, accepted, claim_due, entry, far, fold, leased, loading, move_batch, must_apply,
+    tenant, transition,
 };
 use crate::{BatchFilter, BatchRow, Change, Store};
 
@@ -37,6 +39,48 @@ pub(super) async fn lists_are_in_order(store: Arc<dyn Store>) {
     assert_eq!(store.batches_in(&[BatchState::Failed]).await.expect("read"), []);
 }
 
+/// Batches with something to claim, and the calls of their tenant.
+pub(super) async fn due_batches_are_those_with_a_due_entry(store: Arc<dyn Store>) {
+    let store = &*store;
+    let (acme, other) = (tenant("acme"), tenant("other"));
+    for (tenant, token, n) in [(&acme, "c3", 2), (&other, "b2", 1), (&acme, "a1", 1)] {
+        accepted(store, tenant, token, n).await;
+    }
+    loading(store, &acme, "e5", 1).await;
+    let due = |states, now, after: Option<&'static str>, limit| async move {
+        let after = after.map(BatchId::from_token);
+        let rows = store.due_batches(states, now, after.as_ref(), limit).await.expect("read");
+        for row in &rows {
+            let one = store.batch(&row.tenant, &row.id).await.expect("read");
+            assert_eq!(one.as_ref(), Some(row), "a list shows what the batch shows");
+        }
+        rows.into_iter().map(|row| row.id.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(due(CLAIMABLE, far(), None, 9).await, ["bat_a1", "bat_b2", "bat_c3"]);
+    assert_eq!(due(CLAIMABLE, far(), None, 2).await, ["bat_a1", "bat_b2"]);
+    assert_eq!(due(CLAIMABLE, far(), Some("b2"), 2).await, ["bat_c3"]);
+    assert_eq!(due(&[BatchState::Paused], far(), None, 9).await, [""; 0]);
+    let before = entries_due_at(store, &acme, "c3").await;
+    let just_before = before - std::time::Duration::from_micros(1);
+    assert_eq!(due(CLAIMABLE, just_before, None, 9).await, [""; 0]);
+    assert_eq!(due(CLAIMABLE, before, Some("b2"), 9).await, ["bat_c3"]);
+    // One that has been leased waits no more; the other one of its batch still does.
+    let mut in_flight = 0;
+    for (token, left) in [("a1", vec!["bat_b2", "bat_c3"]), ("c3", vec!["bat_b2", "bat_c3"])] {
+        let claim = claim_due(&acme, &BatchId::from_token(token), 1);
+        assert_eq!(leased(store, claim).await.len(), 1);
+        in_flight += 1;
+        assert_eq!(due(CLAIMABLE, far(), None, 9).await, left);
+        assert_eq!(store.in_flight(&acme).await.expect("read"), in_flight);
+        assert_eq!(store.in_flight(&other).await.expect("read"), 0);
+    }
+}
+
+async fn entries_due_at(store: &dyn Store, tenant: &TenantId, token: &str) -> Timestamp {
+    let waiting = store.waiting(tenant, &BatchId::from_token(token), 1).await.expect("read");
+    waiting[0].not_before.expect("it waits")
+}
+
 /// Readers that look while a writer writes see each batch as some event left it.
 pub(super) async fn figures_are_of_one_moment(store: Arc<dyn Store>) {
     const TOTAL: u32 = 60;
@@ -52,7 +96,7 @@ pub(super) async fn figures_are_of_one_moment(store: Arc<dyn Store>) {
                 loop {
                     let last = stop.load(Ordering::Relaxed);
                     seen.extend(match n {
-                        0 => store.batches_in(super::fixture::CLAIMABLE).await.expect("read"),
+                        0 => store.batches_in(CLAIMABLE).await.expect("read"),
                         _ => {
                             store.batch(&tenant, &batch).await.expect("read").into_iter().collect()
                         }

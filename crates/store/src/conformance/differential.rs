@@ -354,6 +354,11 @@ impl Walk {
         );
         let states = [self.pick(BatchState::ALL), self.pick(BatchState::ALL)];
         compare("in", left.batches_in(&states).await, right.batches_in(&states).await);
+        compare(
+            "due",
+            left.due_batches(&states, at(self.now), None, limit).await,
+            right.due_batches(&states, at(self.now), None, limit).await,
+        );
     }
 
     async fn compare_rows(&self, left: &dyn Store, right: &dyn Store) {

@@ -24,7 +24,7 @@ pub(super) async fn a_loading_batch_is_invisible(store: Arc<dyn Store>) {
     let figures = dark.row.expect("there");
     assert_eq!((figures.state, figures.event_seq), (BatchState::Loading, 0));
     assert_eq!(figures.counters, Counters::from([((EntryState::Pending, None), 5)]));
-    assert_eq!(figures.spec, super::fixture::spec(5), "the spec comes back as it went");
+    assert_eq!(*figures.spec, super::fixture::spec(5), "the spec comes back as it went");
     store.accept_batch(&tenant, &batch, at(0), None).await.expect("accepted");
     assert_eq!(leased(store, claim_due(&tenant, &batch, 9)).await.len(), 5);
 }

@@ -7,7 +7,7 @@ mod numbers;
 mod ports;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use dialtone_auth::NumberKey;
@@ -121,17 +121,20 @@ impl State {
         Applied::Applied { event_seq }
     }
 
+    fn in_flight(&self, tenant: &TenantId) -> u32 {
+        let of_tenant = self.batches.values().filter(|batch| batch.row.tenant == *tenant);
+        of_tenant.map(|batch| batch.row.count(EntryState::is_in_flight)).sum()
+    }
+
     fn claim(&mut self, claim: &ClaimDue) -> Claimed {
-        let in_flight = |row: &BatchRow| row.count(EntryState::is_in_flight);
-        let of_tenant = self.batches.values().filter(|batch| batch.row.tenant == claim.tenant);
-        let tenant_in_flight = of_tenant.map(|batch| in_flight(&batch.row)).sum();
+        let tenant_in_flight = self.in_flight(&claim.tenant);
         let Some(batch) = self.batches.get_mut(&claim.batch) else { return Claimed::default() };
         let mine = batch.row.tenant == claim.tenant && claim.claimable.contains(&batch.row.state);
         let in_pace = claim.pace.is_none_or(|pace| pace.seen == batch.row.paced_at);
         if !mine || !in_pace {
             return Claimed::default();
         }
-        let room = claim.room(in_flight(&batch.row), tenant_in_flight);
+        let room = claim.room(batch.row.count(EntryState::is_in_flight), tenant_in_flight);
         batch.claim(claim, room, &self.suppressed, &mut self.numbers)
     }
 
@@ -161,7 +164,7 @@ impl BatchStore for MemoryStore {
             let row = BatchRow {
                 tenant: new.tenant,
                 id: new.id.clone(),
-                spec: new.spec,
+                spec: Arc::new(new.spec),
                 state: BatchState::Loading,
                 reason: None,
                 event_seq: 0,
@@ -352,6 +355,24 @@ impl BatchStore for MemoryStore {
         let state = self.read();
         let rows = state.batches.values().map(|batch| &batch.row);
         Ok(rows.filter(|row| states.contains(&row.state)).cloned().collect())
+    }
+
+    async fn due_batches(
+        &self,
+        states: &[BatchState],
+        now: Timestamp,
+        after: Option<&BatchId>,
+        limit: u32,
+    ) -> Result<Vec<BatchRow>, StoreError> {
+        let state = self.read();
+        let is_due = |entry: &EntryRow| entry.not_before.is_some_and(|at| at <= now);
+        let wanted = |batch: &&Batch| {
+            states.contains(&batch.row.state)
+                && after.is_none_or(|after| batch.row.id > *after)
+                && batch.entries.values().any(is_due)
+        };
+        let due = state.batches.values().filter(wanted).take(limit as usize);
+        Ok(due.map(|batch| batch.row.clone()).collect())
     }
 
     async fn call(

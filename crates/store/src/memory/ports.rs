@@ -69,6 +69,10 @@ impl Directory for MemoryStore {
         Ok(self.read().users.contains(&(tenant.clone(), user)))
     }
 
+    async fn in_flight(&self, tenant: &TenantId) -> Result<u32, StoreError> {
+        Ok(self.read().in_flight(tenant))
+    }
+
     async fn max_concurrent(&self, tenant: &TenantId) -> Result<Option<u32>, StoreError> {
         Ok(self.read().tenant_limits.get(tenant).copied())
     }
