@@ -38,6 +38,9 @@ impl Dispatcher {
             };
             changes.push(self.move_batch(&batch, next, None));
         }
+        if changes.is_empty() {
+            return Ok(steps);
+        }
         let applied = self.store.apply(&changes).await?;
         Ok(steps + applied.iter().filter(|applied| applied.is_applied()).count())
     }
