@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use symphonia::core::audio::GenericAudioBufferRef;
@@ -100,6 +101,10 @@ impl Decoder {
 
     /// Reads from anything.
     pub fn new(source: Box<dyn MediaSource>) -> Result<Self, DecodeError> {
+        caught(|| Self::begin(source))
+    }
+
+    fn begin(source: Box<dyn MediaSource>) -> Result<Self, DecodeError> {
         let stream = MediaSourceStream::new(source, Default::default());
         let (format, metadata) = (FormatOptions::default(), MetadataOptions::default());
         let probe = symphonia::default::get_probe();
@@ -145,6 +150,21 @@ impl Decoder {
 
     /// The next piece of both channels; `None` at the end.
     pub fn next_piece(&mut self) -> Result<Option<Piece<'_>>, DecodeError> {
+        if !caught(|| self.fill())? {
+            return Ok(None);
+        }
+        match self.planes.as_mut_slice() {
+            [left, right] => {
+                tame(left);
+                tame(right);
+                Ok(Some(Piece { left, right }))
+            }
+            planes => Err(channels_of(planes.len()).err().unwrap_or(DecodeError::Silent)),
+        }
+    }
+
+    /// Decodes until there is something; whether there is.
+    fn fill(&mut self) -> Result<bool, DecodeError> {
         loop {
             if self.seen > u64::from(HOURS_MAX) * 3600 * u64::from(self.rate) {
                 return Err(DecodeError::TooLong);
@@ -183,28 +203,27 @@ impl Decoder {
             let length = self.planes.first().map_or(0, Vec::len);
             if length > 0 {
                 self.seen += length as u64;
-                break;
+                return Ok(true);
             }
-        }
-        match self.planes.as_mut_slice() {
-            [left, right] => {
-                tame(left);
-                tame(right);
-                Ok(Some(Piece { left, right }))
-            }
-            planes => Err(channels_of(planes.len()).err().unwrap_or(DecodeError::Silent)),
         }
     }
 
-    fn end(&self) -> Result<Option<Piece<'_>>, DecodeError> {
+    fn end(&self) -> Result<bool, DecodeError> {
         if self.seen > 0 {
-            return Ok(None);
+            return Ok(false);
         }
         Err(match self.damaged {
             0 => DecodeError::Silent,
             _ => DecodeError::Damaged("nothing in it can be decoded".to_owned()),
         })
     }
+}
+
+/// A decoder that loses its footing on a bad file costs this file, not the run. Nobody goes on with
+/// what it leaves behind: every error ends the reading.
+fn caught<T>(decode: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+    std::panic::catch_unwind(AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err(DecodeError::Damaged("its decoder gave up".to_owned())))
 }
 
 /// Floating-point files may hold anything; sound is finite, and not a thousand times too loud.

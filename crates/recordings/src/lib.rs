@@ -7,6 +7,7 @@
 
 mod analyzer;
 mod audio;
+pub mod csv;
 mod decode;
 mod dialogue;
 mod findings;
@@ -14,6 +15,9 @@ mod options;
 pub mod page;
 mod resample;
 mod segment;
+mod stats;
+mod summary;
+mod threshold;
 mod track;
 pub mod truth;
 mod turn;
@@ -26,4 +30,7 @@ pub use findings::{Findings, Track, Warning};
 pub use options::{CallerChannel, Definition, Options};
 pub use resample::Resampler;
 pub use segment::Segment;
+pub use stats::{Distribution, Quantile};
+pub use summary::{Summary, grouped};
+pub use threshold::{Subject, Threshold};
 pub use turn::{Turn, TurnKind};

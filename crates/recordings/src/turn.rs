@@ -56,3 +56,17 @@ pub struct Turn {
     /// Level of the speech at the two edges above the noise there, the lower of both, in dB.
     pub snr_db: f64,
 }
+
+impl Turn {
+    /// The response latency, in milliseconds: of an answer that began after the caller's end.
+    pub fn latency_ms(&self) -> Option<f64> {
+        let answer = matches!(self.kind, TurnKind::Normal | TurnKind::BargeIn);
+        self.rtt_ms.filter(|ms| answer && *ms >= 0.0)
+    }
+
+    /// By how much the agent began before the caller's end, in milliseconds above zero.
+    pub fn early_ms(&self) -> Option<f64> {
+        let early_s = self.caller?.end_s - self.agent?.start_s;
+        (early_s > 0.0).then_some(early_s * 1e3)
+    }
+}
