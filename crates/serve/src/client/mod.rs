@@ -28,8 +28,9 @@ use crate::problem::PROBLEM_JSON;
 /// How long an unused connection is kept. Shorter than [`crate::Limits::header`], after
 /// which our servers close it, so that requests seldom meet a connection that closes.
 const IDLE: Duration = Duration::from_secs(3);
-/// Unused connections kept for each server.
-const IDLE_CONNECTIONS: usize = 32;
+/// Unused connections kept for each server: an eighth of what one serves
+/// ([`crate::Limits::connections`]). With fewer, a busy worker opens one for most requests.
+const IDLE_CONNECTIONS: usize = 128;
 
 /// What a client allows its calls. All durations are wall time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
