@@ -24,6 +24,9 @@ pub const LOCK_FILE: &str = "dialtone.lock";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements kept prepared on each connection: more than there are.
 const STATEMENTS: usize = 64;
+/// Page size of a new database, in bytes: a commit writes neighbouring rows, and fewer pages
+/// cost less than the bytes that they have more.
+const PAGE_BYTES: i64 = 8192;
 /// Page cache of the connection that writes, in KiB (SQLite counts it as a negative number).
 const WRITER_CACHE_KIB: i64 = -16 * 1024;
 /// Page cache of one that reads: each commit makes it void.
@@ -172,6 +175,8 @@ pub(crate) fn writer(path: &Path, clock: Arc<dyn Clock>) -> Result<Connection, O
     let mut connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
     prepare(&connection, clock).map_err(sqlite)?;
     check_connection(path, &connection)?;
+    // An existing database keeps its own.
+    connection.pragma_update(None, "page_size", PAGE_BYTES).map_err(sqlite)?;
     let mode: String = connection
         .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
         .map_err(sqlite)?;
