@@ -1,10 +1,12 @@
 //! `lab`: the heavy tools of the harness, each a subcommand that xtask runs. They stand here so
 //! that `cargo xtask` itself links no TLS and no archives.
 
+mod agent;
 mod failure;
 mod interrupt;
 mod model;
 mod progress;
+mod recordings;
 
 use std::process::ExitCode;
 

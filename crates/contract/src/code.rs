@@ -106,6 +106,9 @@ registry! {
     ToolMissing = "tool_missing", 0, Environment, "a tool that the backend is built with is missing", "install what the message names (docs/backends.md)";
     DownloadFailed = "download_failed", 0, Environment, "the download did not succeed", "check the network, or give --from a file that was fetched elsewhere";
     ChecksumMismatch = "checksum_mismatch", 0, Environment, "the file is not the one that was asked for", "fetch it again; nothing was replaced";
+    TwilioCredentials = "twilio_credentials", 0, Environment, "Twilio's credentials are missing or wrong", "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, both from the console's first page";
+    TwilioFailed = "twilio_failed", 0, Environment, "Twilio did not answer as it should", "try again later; what was fetched is kept and not fetched again";
+    NoRecordings = "no_recordings", 0, Skipped, "there are no recordings to analyse", "name the calls with --manifest, or the days with --since and --until";
     Environment = "environment", 0, Environment, "the environment does not allow the run", "correct what the message names";
     BuildFailed = "build_failed", 0, Environment, "the workspace did not build", "read the compiler's messages above";
     PortTaken = "port_taken", 0, Environment, "the address is in use", "drop the port flag to use a free port, or stop its owner";

@@ -7,15 +7,13 @@ use dialtone_contract::ErrorCode;
 use ureq::Agent;
 use ureq::http::Response;
 use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
-use ureq::tls::{RootCerts, TlsConfig};
 
 use super::folder;
 use super::manifest::Model;
+use crate::agent::agent;
 use crate::failure::Failure;
 use crate::progress::{Progress, megabytes, say};
 
-/// How long a connection, an answer, or the next bytes may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Attempts that bring nothing new, one after the other, before it is given up.
 const ATTEMPTS: u32 = 5;
 /// The wait before the second of them; it doubles from one to the next.
@@ -24,20 +22,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 const SLACK: u64 = 64 * 1024 * 1024;
 /// Bytes read at once.
 const CHUNK: usize = 64 * 1024;
-
-/// A client that trusts what the system trusts, and takes proxies from the environment.
-pub fn agent() -> Agent {
-    let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
-    Agent::config_builder()
-        .tls_config(tls)
-        .http_status_as_error(false)
-        .timeout_resolve(Some(PATIENCE))
-        .timeout_connect(Some(PATIENCE))
-        .timeout_recv_response(Some(PATIENCE))
-        .timeout_per_read(Some(PATIENCE))
-        .build()
-        .into()
-}
 
 /// A failure to get something from `url`.
 pub fn failed(url: &str, why: impl std::fmt::Display) -> Failure {

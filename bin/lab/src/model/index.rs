@@ -1,8 +1,9 @@
 use serde::Deserialize;
 use ureq::http::header::{ACCEPT, CONTENT_TYPE};
 
-use super::http::{agent, failed};
+use super::http::failed;
 use super::manifest::Model;
+use crate::agent::agent;
 use crate::failure::Failure;
 
 /// Most bytes that the list of a package's files may have.

@@ -1,0 +1,3 @@
+//! Response latency from recordings of calls.
+
+pub mod twilio;
