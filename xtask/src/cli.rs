@@ -14,7 +14,7 @@ use dialtone_harness::failure::Failure;
 use dialtone_harness::seed;
 use dialtone_harness::span::{self, Unit};
 
-use crate::tasks::{batch, dev, explain, model, tidy, worker};
+use crate::tasks::{batch, dev, explain, model, recordings, tidy, worker};
 use crate::{console, menu};
 
 /// Developer harness of Dialtone.
@@ -72,6 +72,19 @@ pub enum Command {
         #[command(subcommand)]
         verb: Option<ModelVerb>,
     },
+    /// How far the analysis of recordings is off, on calls whose truth is known.
+    #[command(
+        name = "recordings:selftest",
+        alias = "recordings-selftest",
+        after_help = EXIT_CODES
+    )]
+    RecordingsSelftest(recordings::selftest::Args),
+    /// Commands about recordings.
+    #[command(name = "recordings", hide = true, disable_help_subcommand = true)]
+    Recordings {
+        #[command(subcommand)]
+        verb: Option<RecordingsVerb>,
+    },
     /// The stack on its well-known ports, until Ctrl-C.
     #[command(after_help = EXIT_CODES)]
     Dev(dev::Args),
@@ -97,6 +110,14 @@ pub enum ModelVerb {
     /// Same as `model:fetch`.
     #[command(after_help = EXIT_CODES)]
     Fetch(model::Args),
+}
+
+/// The verbs of `recordings`.
+#[derive(Debug, Subcommand)]
+pub enum RecordingsVerb {
+    /// Same as `recordings:selftest`.
+    #[command(after_help = EXIT_CODES)]
+    Selftest(recordings::selftest::Args),
 }
 
 /// The verbs of `batch`.
@@ -240,6 +261,9 @@ pub fn parse(args: &[OsString]) -> Result<Option<Command>, Refusal> {
         }
         Ok(Cli { command: Some(Command::Model { verb: None }) }) => {
             Err(refusal(&words, no_verb("model", None)))
+        }
+        Ok(Cli { command: Some(Command::Recordings { verb: None }) }) => {
+            Err(refusal(&words, no_verb("recordings", None)))
         }
         Ok(Cli { command: Some(Command::Model { verb: Some(ModelVerb::Fetch(args)) }) }) => {
             Ok(Some(Command::ModelFetch(args)))

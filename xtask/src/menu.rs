@@ -33,6 +33,11 @@ pub const ENTRIES: &[Entry] = &[
         about: "1,000 clients that leave an LLM worker, and nothing that stays",
     },
     Entry {
+        group: "recordings",
+        name: "recordings:selftest",
+        about: "how far the analysis of recordings is off, on calls of known truth",
+    },
+    Entry {
         group: "services",
         name: "dev",
         about: "the stack on ports 7880 and 8000, until Ctrl-C",
@@ -48,7 +53,7 @@ pub const ENTRIES: &[Entry] = &[
 /// Column in which the names begin.
 const NAMES: usize = 14;
 /// Column in which the descriptions begin.
-const ABOUTS: usize = 14;
+const ABOUTS: usize = 19;
 
 impl Entry {
     /// The verb of a `noun:verb`.

@@ -24,10 +24,14 @@ struct Cli {
 enum Tool {
     /// Bring a model into the folder of test models, checked by its sha256.
     ModelFetch(model::Args),
+    /// Hold the analysis of recordings against calls of known truth; tells line by line what
+    /// comes of it.
+    RecordingsSelftest(recordings::selftest::Args),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().tool {
         Tool::ModelFetch(args) => model::run(&args),
+        Tool::RecordingsSelftest(args) => recordings::selftest::run(&args),
     }
 }

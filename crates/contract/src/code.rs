@@ -115,6 +115,7 @@ registry! {
     MachineTooSlow = "machine_too_slow", 0, Environment, "the machine was too slow for the run to mean anything", "close other work, or run with a smaller --time-scale or --max-concurrent";
     RemoteRefused = "remote_refused", 0, Environment, "a remote target is used only when asked for by name", "add --yes-remote if you mean it";
     DataDirBusy = "data_dir_busy", 0, Environment, "another server owns the data directory", "stop the process that the message names, or choose another --data-dir";
+    ThresholdCrossed = "threshold_crossed", 0, Threshold, "a threshold was crossed", "look at what the slowest turns have in common, or set the threshold to what is good enough";
     Leaked = "leaked", 0, Leaked, "something was left behind", "look at the processes that the message names";
     RunDeadline = "run_deadline", 0, Deadline, "the run took longer than its deadline", "raise --deadline, or look at what the last step was waiting for";
     Interrupted = "interrupted", 0, Interrupted, "the run was interrupted", "the result is partial; run the command again";

@@ -116,6 +116,11 @@ pub enum Event {
         /// Further figures, in one line.
         figures: String,
     },
+    /// Text as it stands, such as a table of a command's own.
+    Text {
+        /// The text, whole lines.
+        text: String,
+    },
     /// Something that is good to know.
     Note {
         /// What.

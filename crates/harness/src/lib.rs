@@ -38,3 +38,4 @@ pub mod span;
 pub mod sse;
 pub mod stack;
 pub mod tally;
+pub mod tool;

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use dialtone_contract::{ErrorCode, ExitCode};
 
-use crate::envelope::{Case, Check, CheckStatus, Envelope, ErrorRecord, Invariant, Metrics};
+use crate::envelope::{
+    Case, Check, CheckStatus, Envelope, ErrorRecord, Invariant, Metrics, Threshold,
+};
 use crate::event::{Bus, Event};
 use crate::failure::Failure;
 use crate::run_dir::{self, RunDir};
@@ -40,6 +42,7 @@ struct Found {
     checks: Vec<Check>,
     invariants: Vec<Invariant>,
     metrics: Metrics,
+    thresholds: Vec<Threshold>,
     failures: Vec<Failure>,
     /// Why something was not tested.
     skips: Vec<Failure>,
@@ -225,6 +228,19 @@ impl Run {
         found.case.as_ref().map_or(&found.metrics, |case| &case.metrics).get(name)
     }
 
+    /// Records a threshold; one that was crossed fails the run.
+    pub fn threshold(&self, threshold: Threshold) {
+        let Threshold { expr, metric, observed, passed } = &threshold;
+        let said = format!("{expr}: {metric} is {observed}");
+        let crossed = !*passed;
+        self.found().thresholds.push(threshold);
+        if crossed {
+            self.error(Failure::new(ErrorCode::ThresholdCrossed, said));
+        } else {
+            self.bus.emit(Event::Note { text: format!("held: {said}") });
+        }
+    }
+
     /// Names a file of the run folder.
     pub fn artifact(&self, name: &str, path: &str) {
         self.found().artifacts.insert(name.to_owned(), path.to_owned());
@@ -284,6 +300,7 @@ impl Run {
         envelope.checks = in_plan_order(&self.plan, found.checks);
         envelope.invariants = found.invariants;
         envelope.metrics = found.metrics;
+        envelope.thresholds = found.thresholds;
         envelope.artifacts = found.artifacts;
         let boxed = Box::new(envelope.clone());
         self.bus.emit(Event::RunFinished { envelope: boxed, folder: Some(folder) });

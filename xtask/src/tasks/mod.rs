@@ -5,10 +5,11 @@ pub mod dev;
 pub mod explain;
 mod livekit;
 pub mod model;
+pub mod recordings;
 pub mod tidy;
 pub mod worker;
 
-use crate::cli::{BatchVerb, Command, ModelVerb, WorkerVerb};
+use crate::cli::{BatchVerb, Command, ModelVerb, RecordingsVerb, WorkerVerb};
 
 /// Runs a command; the exit code.
 pub async fn run(command: Command) -> u8 {
@@ -28,10 +29,15 @@ pub async fn run(command: Command) -> u8 {
         Command::WorkerSoak(args) | Command::Worker { verb: Some(WorkerVerb::Soak(args)) } => {
             worker::soak::run(&args).await
         }
+        Command::RecordingsSelftest(args)
+        | Command::Recordings { verb: Some(RecordingsVerb::Selftest(args)) } => {
+            recordings::selftest::run(&args).await
+        }
         // Refused where the command line is read.
         Command::Batch { verb: None }
         | Command::Worker { verb: None }
-        | Command::Model { verb: None } => 2,
+        | Command::Model { verb: None }
+        | Command::Recordings { verb: None } => 2,
         Command::Dev(args) => dev::run(&args).await,
         Command::Tidy(args) => tidy::run(&args).await,
     }

@@ -26,6 +26,7 @@ pub(super) fn of(
         }
         _ if verbosity == Verbosity::Quiet => String::new(),
         Event::Check(check) => return (Stream::Out, self::check(style, check)),
+        Event::Text { text } => return (Stream::Out, text.clone()),
         Event::RunStarted { .. } => opening(style, event),
         Event::BuildStarted { what } => status(style, Tone::Good, "Building", what),
         Event::BuildFinished { what, duration_ms } => {

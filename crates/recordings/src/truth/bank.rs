@@ -88,15 +88,9 @@ fn built_in_clip(line: &str) -> Option<Clip> {
     let start: usize = fields.next()?.parse().ok()?;
     let samples: usize = fields.next()?.parse().ok()?;
     let (_, wav) = VOICES.iter().find(|(name, _)| *name == voice)?;
-    let data = wav_data(wav)?.get(start..start + samples)?;
-    let linear: Vec<f32> = data.iter().map(|byte| super::filter::from_mu_law(*byte)).collect();
-    Some(Clip { voice: voice.to_owned(), kind, samples: trim(&linear, RATE) })
-}
-
-/// What a WAV file of ours carries.
-fn wav_data(wav: &[u8]) -> Option<&[u8]> {
-    let at = wav.windows(4).position(|tag| tag == b"data")?;
-    wav.get(at + 8..)
+    let said = super::from_mono_wav(wav)?;
+    let samples = trim(said.get(start..start + samples)?, RATE);
+    Some(Clip { voice: voice.to_owned(), kind, samples })
 }
 
 #[cfg(test)]

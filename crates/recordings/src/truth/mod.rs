@@ -19,7 +19,7 @@ pub use call::{Call, TrueTurn};
 pub use condition::Condition;
 pub use score::{Found, Score};
 pub use trim::trim;
-pub use wav::to_wav;
+pub use wav::{from_mono_wav, to_wav};
 
 /// Samples a second of every call that is made: what telephones carry.
 pub const RATE: u32 = 8_000;

@@ -1,0 +1,20 @@
+//! The commands of `recordings`. The work is done by `lab`; the run is kept here.
+
+pub mod selftest;
+mod tool;
+
+use std::path::PathBuf;
+
+use crate::build::{self, NoBinaries, Selection};
+use crate::session::Session;
+
+/// The `lab` to run: the one in this folder, else built now. The exit code if there is none.
+async fn lab(session: &Session, bin_dir: Option<&PathBuf>, quiet: bool) -> Result<PathBuf, u8> {
+    let (selection, dir) = (Selection::workspace(&["lab"]), bin_dir.map(PathBuf::as_path));
+    let found = build::executables(&selection, dir, quiet, &session.bus, &session.interrupt).await;
+    match found {
+        Ok(mut found) => Ok(found.remove("lab").unwrap_or_default()),
+        Err(NoBinaries::Build(code)) => Err(code),
+        Err(NoBinaries::Failure(failure)) => Err(session.refuse(&failure)),
+    }
+}
