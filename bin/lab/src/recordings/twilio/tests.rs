@@ -21,7 +21,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn json(body: serde_json::Value) -> Self {
+    fn json(body: &serde_json::Value) -> Self {
         Self { status: 200, headers: "", body: body.to_string().into_bytes(), owed: 0 }
     }
 
@@ -134,11 +134,11 @@ fn recording(n: u32, status: &str) -> serde_json::Value {
 }
 
 fn recordings(items: &[serde_json::Value], next: Option<&str>) -> Answer {
-    Answer::json(serde_json::json!({ "recordings": items, "next_page_uri": next }))
+    Answer::json(&serde_json::json!({ "recordings": items, "next_page_uri": next }))
 }
 
 fn no_conferences() -> Answer {
-    Answer::json(serde_json::json!({ "conferences": [], "next_page_uri": null }))
+    Answer::json(&serde_json::json!({ "conferences": [], "next_page_uri": null }))
 }
 
 /// Recordings by date: these.
@@ -187,10 +187,10 @@ fn conferences_come_second_and_all_pages_are_read() {
     let of = conference.clone();
     let mock = Mock::start(move |path, _| match path {
         "Conferences.json?PageSize=1000&FriendlyName=night" => {
-            Answer::json(serde_json::json!({ "conferences": [], "next_page_uri": next }))
+            Answer::json(&serde_json::json!({ "conferences": [], "next_page_uri": next }))
         }
         "Conferences.json?Page=1&PageToken=x" => Answer::json(
-            serde_json::json!({ "conferences": [{ "sid": of }], "next_page_uri": null }),
+            &serde_json::json!({ "conferences": [{ "sid": of }], "next_page_uri": null }),
         ),
         path if path.starts_with(&format!("Conferences/{of}/Recordings.json")) => {
             recordings(&[recording(4, "completed")], None)
@@ -250,7 +250,7 @@ fn what_cannot_be_had_is_left_out_with_its_reason() {
 fn one_that_is_processing_is_waited_for() {
     let mock = Mock::start(|path, before| match path {
         path if path == format!("Recordings/{}.json", re(1)) => {
-            Answer::json(recording(1, "completed"))
+            Answer::json(&recording(1, "completed"))
         }
         path => dated(vec![recording(1, "processing")])(path, before),
     });
