@@ -24,6 +24,8 @@ struct Cli {
 enum Tool {
     /// Bring a model into the folder of test models, checked by its sha256.
     ModelFetch(model::Args),
+    /// Make calls of known truth, as files.
+    RecordingsMake(recordings::make::Args),
     /// Hold the analysis of recordings against calls of known truth; tells line by line what
     /// comes of it.
     RecordingsSelftest(recordings::selftest::Args),
@@ -32,6 +34,7 @@ enum Tool {
 fn main() -> ExitCode {
     match Cli::parse().tool {
         Tool::ModelFetch(args) => model::run(&args),
+        Tool::RecordingsMake(args) => recordings::make::run(&args),
         Tool::RecordingsSelftest(args) => recordings::selftest::run(&args),
     }
 }

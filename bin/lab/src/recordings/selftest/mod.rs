@@ -52,7 +52,7 @@ pub struct Args {
 
 /// Which half of the seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Half {
+pub enum Half {
     /// Odd ones, which nothing was tuned on.
     HeldOut,
     /// Even ones.
@@ -61,7 +61,7 @@ enum Half {
 
 impl Half {
     /// The seeds of so many calls.
-    fn seeds(self, first: u64, calls: u32) -> Vec<u64> {
+    pub fn seeds(self, first: u64, calls: u32) -> Vec<u64> {
         let odd = u64::from(self == Self::HeldOut);
         (0..u64::from(calls)).map(|n| (first + n).wrapping_mul(2).wrapping_add(odd)).collect()
     }
