@@ -100,12 +100,16 @@ pub const MADE: &[Bound] = &[
     Bound::new(Pool::All, "barge_in_precision", "%", Limit::Least(90.0, 95.0), barge_in_precision),
 ];
 
-/// Of calls made from prompts that people spoke.
+/// Of calls made from prompts that people spoke: their words end more softly, and the prompts have
+/// noise of their own.
 pub const PEOPLE: &[Bound] = &[
-    Bound::new(Pool::Telephone, "missed", "%", Limit::Most(3.0, 1.5), Score::missed_percent),
-    Bound::new(Pool::Telephone, "false", "%", Limit::Most(5.0, 3.0), Score::false_percent),
-    Bound::new(Pool::Telephone, "mae", "ms", Limit::Most(50.0, 25.0), Score::mae_ms),
-    Bound::new(Pool::Telephone, "p50_off", "%", Limit::Most(5.0, 3.0), p50_off),
+    Bound::new(Pool::Telephone, "missed", "%", Limit::Most(2.0, 1.0), Score::missed_percent),
+    Bound::new(Pool::Telephone, "false", "%", Limit::Most(3.0, 2.0), Score::false_percent),
+    Bound::new(Pool::Telephone, "bias", "ms", Limit::Most(20.0, 10.0), Score::bias_ms),
+    Bound::new(Pool::Telephone, "mae", "ms", Limit::Most(30.0, 20.0), Score::mae_ms),
+    Bound::new(Pool::Telephone, "p95_error", "ms", Limit::Most(150.0, 100.0), Score::p95_error_ms),
+    Bound::new(Pool::Telephone, "p50_off", "%", Limit::Most(4.0, 2.0), p50_off),
+    Bound::new(Pool::Telephone, "p95_off", "%", Limit::Most(4.0, 2.0), p95_off),
 ];
 
 fn p50_off(score: &Score) -> Option<f64> {

@@ -38,7 +38,10 @@ pub fn text(outcome: &Outcome) -> String {
 fn line(text: &mut String, name: &str, score: &Score) {
     let tenths = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1}"));
     let whole = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.0}"));
-    let signed = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:+.1}"));
+    // Adding nothing makes a negative zero a positive one.
+    let signed = |value: Option<f64>| {
+        value.map_or("-".to_owned(), |value| format!("{:+.1}", (value * 10.0).round() / 10.0 + 0.0))
+    };
     let barge_ins =
         format!("{}/{}", whole(score.barge_ins.recall()), whole(score.barge_ins.precision()));
     let Found { all, reported, right } = score.unanswered;
