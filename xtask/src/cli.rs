@@ -72,6 +72,13 @@ pub enum Command {
         #[command(subcommand)]
         verb: Option<ModelVerb>,
     },
+    /// Response latency from stereo recordings of calls, and how sure it is.
+    #[command(
+        name = "recordings:analyze",
+        alias = "recordings-analyze",
+        after_help = EXIT_CODES
+    )]
+    RecordingsAnalyze(Box<recordings::analyze::Args>),
     /// How far the analysis of recordings is off, on calls whose truth is known.
     #[command(
         name = "recordings:selftest",
@@ -115,6 +122,9 @@ pub enum ModelVerb {
 /// The verbs of `recordings`.
 #[derive(Debug, Subcommand)]
 pub enum RecordingsVerb {
+    /// Same as `recordings:analyze`.
+    #[command(after_help = EXIT_CODES)]
+    Analyze(Box<recordings::analyze::Args>),
     /// Same as `recordings:selftest`.
     #[command(after_help = EXIT_CODES)]
     Selftest(recordings::selftest::Args),

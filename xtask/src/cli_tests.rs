@@ -34,6 +34,19 @@ fn every_spelling_is_the_same_command() {
         let parsed = parse(&args(words)).expect("taken");
         assert!(matches!(parsed, Some(Command::ModelFetch(_))), "{words:?}");
     }
+    for words in
+        [["recordings:analyze"].as_slice(), &["recordings-analyze"], &["recordings", "analyze"]]
+    {
+        let parsed = parse(&args(words)).expect("taken");
+        let recordings = matches!(
+            parsed,
+            Some(
+                Command::RecordingsAnalyze(_)
+                    | Command::Recordings { verb: Some(RecordingsVerb::Analyze(_)) }
+            )
+        );
+        assert!(recordings, "{words:?}");
+    }
     assert!(parse(&args(&[])).expect("the menu").is_none());
 }
 
@@ -44,7 +57,15 @@ fn help_of_every_command() {
     let one = refused(&["batch:test", "--help"]).text;
     let after_usage = |text: &str| text.split_once("Options:\n").map(|(_, rest)| rest.to_owned());
     assert_eq!(after_usage(&spaced), after_usage(&one), "both spellings have the same help");
-    for command in ["worker:test", "worker:soak", "batch:test", "model:fetch", "dev", "tidy"] {
+    for command in [
+        "worker:test",
+        "worker:soak",
+        "batch:test",
+        "model:fetch",
+        "recordings:analyze",
+        "dev",
+        "tidy",
+    ] {
         text.push_str(&format!("\n=== {command}\n{}", refused(&[command, "--help"]).text));
     }
     insta::assert_snapshot!(text);

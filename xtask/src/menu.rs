@@ -34,6 +34,11 @@ pub const ENTRIES: &[Entry] = &[
     },
     Entry {
         group: "recordings",
+        name: "recordings:analyze",
+        about: "response latency from stereo recordings; calls are made up if there are none",
+    },
+    Entry {
+        group: "recordings",
         name: "recordings:selftest",
         about: "how far the analysis of recordings is off, on calls of known truth",
     },

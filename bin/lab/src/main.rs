@@ -24,6 +24,8 @@ struct Cli {
 enum Tool {
     /// Bring a model into the folder of test models, checked by its sha256.
     ModelFetch(model::Args),
+    /// Who answered whom in recordings, and how late; tells line by line what comes of it.
+    RecordingsAnalyze(recordings::analyze::Args),
     /// Make calls of known truth, as files.
     RecordingsMake(recordings::make::Args),
     /// Hold the analysis of recordings against calls of known truth; tells line by line what
@@ -34,7 +36,20 @@ enum Tool {
 fn main() -> ExitCode {
     match Cli::parse().tool {
         Tool::ModelFetch(args) => model::run(&args),
+        Tool::RecordingsAnalyze(args) => recordings::analyze::run(&args),
         Tool::RecordingsMake(args) => recordings::make::run(&args),
         Tool::RecordingsSelftest(args) => recordings::selftest::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
     }
 }

@@ -106,6 +106,9 @@ registry! {
     ToolMissing = "tool_missing", 0, Environment, "a tool that the backend is built with is missing", "install what the message names (docs/backends.md)";
     DownloadFailed = "download_failed", 0, Environment, "the download did not succeed", "check the network, or give --from a file that was fetched elsewhere";
     ChecksumMismatch = "checksum_mismatch", 0, Environment, "the file is not the one that was asked for", "fetch it again; nothing was replaced";
+    AudioUnreadable = "audio_unreadable", 0, CheckFailed, "a recording cannot be read", "open it in an audio editor; export it again as 16-bit WAV with two channels";
+    AudioMono = "audio_mono", 0, Skipped, "a recording has one channel for both sides", "record dual-channel; from Twilio, fetch it with RequestedChannels=2";
+    AudioChannels = "audio_channels", 0, Skipped, "a recording has more than two channels", "keep the caller's and the agent's channel, and leave the others out";
     TwilioCredentials = "twilio_credentials", 0, Environment, "Twilio's credentials are missing or wrong", "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, both from the console's first page";
     TwilioFailed = "twilio_failed", 0, Environment, "Twilio did not answer as it should", "try again later; what was fetched is kept and not fetched again";
     NoRecordings = "no_recordings", 0, Skipped, "there are no recordings to analyse", "name the calls with --manifest, or the days with --since and --until";

@@ -100,6 +100,8 @@ impl Analyzer {
             warnings.push(Warning::Mono);
         } else if suggested.is_some_and(|suggested| suggested != side) {
             warnings.push(Warning::Swapped);
+        } else if suggested.is_none() && options.caller == CallerChannel::Auto {
+            warnings.push(Warning::Undecided);
         }
         for (n, of) in [Side::Left, Side::Right].into_iter().enumerate() {
             if sounds[n].is_empty() {

@@ -8,6 +8,8 @@ use crate::{Segment, Side, Turn};
 pub enum Warning {
     /// The channels look swapped: who is called the caller behaves as an agent does.
     Swapped,
+    /// Which one is the caller was asked of the recording, and its channels do not tell.
+    Undecided,
     /// Both channels carry the same, so nobody can be told apart.
     Mono,
     /// One channel holds no speech at all.
@@ -33,6 +35,11 @@ pub enum Warning {
     },
     /// The file ends before it should: what is there was read.
     Truncated,
+    /// Parts of the file could not be decoded, and count as silence.
+    Damaged {
+        /// How many.
+        pieces: u64,
+    },
 }
 
 /// What one channel holds.

@@ -29,6 +29,10 @@ pub async fn run(command: Command) -> u8 {
         Command::WorkerSoak(args) | Command::Worker { verb: Some(WorkerVerb::Soak(args)) } => {
             worker::soak::run(&args).await
         }
+        Command::RecordingsAnalyze(args)
+        | Command::Recordings { verb: Some(RecordingsVerb::Analyze(args)) } => {
+            recordings::analyze::run(&args).await
+        }
         Command::RecordingsSelftest(args)
         | Command::Recordings { verb: Some(RecordingsVerb::Selftest(args)) } => {
             recordings::selftest::run(&args).await

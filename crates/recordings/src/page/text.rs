@@ -59,6 +59,8 @@ pub const fn kind(kind: TurnKind) -> &'static str {
 pub fn warning(warning: &Warning) -> String {
     match warning {
         Warning::Swapped => "channels look swapped".to_owned(),
+        Warning::Undecided => "channels do not tell who is who".to_owned(),
+        Warning::Damaged { pieces } => many(*pieces as usize, "damaged piece"),
         Warning::Mono => "both channels carry the same".to_owned(),
         Warning::Silent { side } => format!("no speech on the {} channel", side.as_str()),
         Warning::Clipped { side, percent } => {

@@ -1,9 +1,12 @@
 //! The commands of `recordings`. The work is done by `lab`; the run is kept here.
 
+pub mod analyze;
 pub mod selftest;
 mod tool;
 
 use std::path::PathBuf;
+
+use clap::ValueEnum;
 
 use crate::build::{self, NoBinaries, Selection};
 use crate::session::Session;
@@ -17,4 +20,9 @@ async fn lab(session: &Session, bin_dir: Option<&PathBuf>, quiet: bool) -> Resul
         Err(NoBinaries::Build(code)) => Err(code),
         Err(NoBinaries::Failure(failure)) => Err(session.refuse(&failure)),
     }
+}
+
+/// The name of a value, as it is written on a command line.
+fn spelled(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())
 }

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use dialtone_harness::event::Event;
 use tokio::process::Command;
 
-use super::{lab, tool};
+use super::{lab, spelled, tool};
 use crate::cli::Output;
 use crate::session::Session;
 
@@ -55,11 +55,6 @@ enum Half {
     HeldOut,
     /// Even seeds.
     Tuning,
-}
-
-/// The name of a value, as it is written on a command line.
-fn spelled(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())
 }
 
 impl Args {

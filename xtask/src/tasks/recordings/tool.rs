@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dialtone_child::Signal;
 use dialtone_child::process;
-use dialtone_contract::ErrorCode;
+use dialtone_contract::{ErrorCode, ExitCode};
 use dialtone_harness::failure::Failure;
 use dialtone_harness::interrupt::Interrupt;
 use dialtone_harness::run::Run;
@@ -59,6 +59,10 @@ async fn told(run: &Run, command: &mut Command, interrupt: &Interrupt) -> Result
 }
 
 fn broke_off(status: ExitStatus) -> Failure {
+    if status.code() == Some(i32::from(ExitCode::Usage.code())) {
+        return Failure::new(ErrorCode::Usage, "lab does not take a value of the command line")
+            .hint("read what it said above");
+    }
     Failure::new(ErrorCode::ChildExited, format!("lab broke off: {status}"))
         .hint("read what it said above")
 }

@@ -34,6 +34,7 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Which recordings, and of whom. The token comes from TWILIO_AUTH_TOKEN or a file.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Twilio")]
+#[group(id = "twilio")]
 pub struct Args {
     /// The run whose recordings are fetched.
     #[arg(long, value_name = "TAG", env = "RUN_TAG", default_value = "loadtest")]
