@@ -2,6 +2,7 @@
 
 mod access;
 mod agent;
+mod config;
 mod crash;
 mod data_dir;
 mod disk;

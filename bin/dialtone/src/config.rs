@@ -1,31 +1,51 @@
 //! What the environment says: the platform's secret, the timeline.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use dialtone_auth::env::Origin;
 use dialtone_auth::{Secret, env};
 use dialtone_clock::{Clock, ScaledClock, Timeline};
 
 /// Bytes of a platform secret that is made here, before they are written as hex.
 const SECRET_BYTES: usize = 32;
 
+/// Environment variable with the platform's secret.
+pub const SECRET_ENV: &str = "DIALTONE_SECRET";
+
 /// The platform's secret: `DIALTONE_SECRET`, or `<data-dir>/secret`, made on first use.
 pub fn platform_secret(data_dir: &Path) -> anyhow::Result<Secret> {
-    if let Some(secret) = env::platform_secret("DIALTONE_SECRET")? {
+    if let Some((secret, _)) = present_secret(data_dir)? {
         return Ok(secret);
     }
-    let path = data_dir.join("secret");
-    match std::fs::read_to_string(&path) {
-        Ok(text) if !text.trim().is_empty() => return Ok(Secret::new(text.trim())),
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-    }
+    let path = secret_file(data_dir);
     let secret = random_hex()?;
     write_private(&path, &secret).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Secret::new(secret))
+}
+
+/// Where the platform's secret is kept, where the environment has none.
+pub fn secret_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("secret")
+}
+
+/// The platform's secret and where it was found, if there is one yet.
+pub fn present_secret(data_dir: &Path) -> anyhow::Result<Option<(Secret, Origin)>> {
+    if let Some(found) = env::platform_secret(SECRET_ENV)? {
+        return Ok(Some(found));
+    }
+    let path = secret_file(data_dir);
+    match std::fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => {
+            let origin = Origin::File(path.display().to_string());
+            Ok(Some((Secret::new(text.trim()), origin)))
+        }
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
 }
 
 fn random_hex() -> anyhow::Result<String> {

@@ -16,26 +16,45 @@ const KEYS_MAX: usize = 1_000;
 /// Bytes of the file at most.
 const BYTES_MAX: u64 = 1024 * 1024;
 
-/// The keys of the file that the environment names; none if it names none.
-///
-/// # Errors
-/// If the file cannot be read or a line is not valid. No error repeats a key.
-pub async fn read(access: &dyn Access) -> anyhow::Result<Vec<(TenantId, KeyHash)>> {
-    let Some(path) = std::env::var_os(KEYS_FILE).filter(|path| !path.is_empty()) else {
-        return Ok(Vec::new());
-    };
-    let path = PathBuf::from(path);
-    let at = || format!("{KEYS_FILE} names {}, which cannot be used", path.display());
-    let keys = load(&path).with_context(at)?;
-    let known = access.tenants().await?;
-    for (tenant, _) in &keys {
-        ensure!(
-            known.contains(tenant),
-            "{}: there is no tenant `{tenant}`; add it with `dialtone tenant add {tenant}`",
-            at()
-        );
+/// The file that the environment names, read.
+pub struct KeysFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whose keys it has.
+    pub keys: Vec<(TenantId, KeyHash)>,
+}
+
+impl KeysFile {
+    /// The file that the environment names; `None` if it names none.
+    ///
+    /// # Errors
+    /// If the file cannot be read or a line is not valid. No error repeats a key.
+    pub fn named() -> anyhow::Result<Option<Self>> {
+        let named = std::env::var_os(KEYS_FILE).filter(|path| !path.is_empty());
+        let Some(path) = named.map(PathBuf::from) else { return Ok(None) };
+        let keys = load(&path).with_context(|| cannot(&path))?;
+        Ok(Some(Self { path, keys }))
     }
-    Ok(keys)
+
+    /// The keys, all of tenants that there are.
+    ///
+    /// # Errors
+    /// If there is no such tenant, or the store fails.
+    pub async fn known(self, access: &dyn Access) -> anyhow::Result<Vec<(TenantId, KeyHash)>> {
+        let known = access.tenants().await?;
+        for (tenant, _) in &self.keys {
+            ensure!(
+                known.contains(tenant),
+                "{}: there is no tenant `{tenant}`; add it with `dialtone tenant add {tenant}`",
+                cannot(&self.path)
+            );
+        }
+        Ok(self.keys)
+    }
+}
+
+fn cannot(path: &Path) -> String {
+    format!("{KEYS_FILE} names {}, which cannot be used", path.display())
 }
 
 fn load(path: &Path) -> anyhow::Result<Vec<(TenantId, KeyHash)>> {

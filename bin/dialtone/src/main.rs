@@ -6,12 +6,13 @@ mod explain;
 mod keys_file;
 mod seed;
 mod serve;
+mod settings;
 mod verify;
 mod webhook;
 
 use std::io::Write as _;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// Voice-agent call platform.
 #[derive(Parser)]
@@ -45,6 +46,9 @@ enum Command {
     /// Users of tenants.
     #[command(subcommand)]
     User(access::UserCommand),
+    /// The configuration of `serve`.
+    #[command(subcommand)]
+    Config(settings::ConfigCommand),
     /// Print the API reference: OpenAPI 3.1, as the server gives it at `/openapi.json`.
     Openapi,
 }
@@ -52,7 +56,10 @@ enum Command {
 #[tokio::main]
 async fn main() -> anyhow::Result<std::process::ExitCode> {
     dialtone_serve::logs::init("dialtone");
-    match Cli::parse().command {
+    let matches = Cli::command().get_matches();
+    // They agree: both are made from the same type.
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match cli.command {
         Command::Serve(args) => serve::run(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Explain(args) => explain::run(args).await,
@@ -62,6 +69,13 @@ async fn main() -> anyhow::Result<std::process::ExitCode> {
         Command::Key(command) => access::key(command).await,
         Command::Voice(command) => access::voice(command).await,
         Command::User(command) => access::user(command).await,
+        Command::Config(command) => {
+            let mut last = &matches;
+            while let Some((_, next)) = last.subcommand() {
+                last = next;
+            }
+            settings::run(command, last)
+        }
         Command::Openapi => {
             std::io::stdout().write_all(dialtone_api::document().as_bytes())?;
             Ok(std::process::ExitCode::SUCCESS)

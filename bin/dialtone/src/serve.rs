@@ -29,7 +29,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::{config, keys_file, webhook};
+use crate::settings::{Settings, shown_url};
+use crate::{config, webhook};
 
 /// Name of the API's listener in `--listen-fd`.
 const LISTENER: &str = "api";
@@ -45,7 +46,7 @@ pub struct Args {
     roles: Vec<Role>,
     /// Folder with the embedded store; made if it does not exist.
     #[arg(long, default_value = "data")]
-    data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// Address to listen on.
     #[arg(long, default_value_t = Ipv4Addr::LOCALHOST.into())]
     bind: IpAddr,
@@ -59,10 +60,15 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     address_file: Option<PathBuf>,
     /// LiveKit server.
-    #[arg(long, env = "LIVEKIT_URL", default_value = "http://127.0.0.1:7880")]
-    livekit_url: String,
+    #[arg(
+        long,
+        env = "LIVEKIT_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:7880"
+    )]
+    pub(crate) livekit_url: String,
     /// Base URL of the API as agents reach it; by default the address it listens on.
-    #[arg(long, env = "MAIN_API_BASE_URL")]
+    #[arg(long, env = "MAIN_API_BASE_URL", hide_env_values = true)]
     public_url: Option<String>,
 }
 
@@ -78,13 +84,14 @@ enum Role {
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let shutdown = shutdown_signal();
-    config::refuse_other_stores()?;
-    let clock = config::clock()?;
-    let key = env::livekit_key(&args.livekit_url)?;
+    let Settings { clock, livekit: key, keys, .. } = Settings::read(&args)?;
     let sqlite = Arc::new(SqliteStore::open(&args.data_dir, Arc::clone(&clock))?);
     sqlite.seed_demo().await?;
     let secret = config::platform_secret(&args.data_dir)?;
-    let keys = keys_file::read(&*sqlite).await?;
+    let keys = match keys {
+        Some(file) => file.known(&*sqlite).await?,
+        None => Vec::new(),
+    };
     let access = Arc::new(Access::new(sqlite.clone(), keys).await?);
     let listener = listen(
         LISTENER,
@@ -129,7 +136,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         router = router.merge(dialtone_api::routes(parts.api(metrics, access, trouble, &shutdown)));
     }
     let router = health.observe(router);
-    tracing::info!(url, livekit = args.livekit_url, data = %args.data_dir.display(), "serving");
+    tracing::info!(url, livekit = shown_url(&args.livekit_url), data = %args.data_dir.display(), "serving");
     let limits = Limits::default();
     make_room(limits.connections);
     let drained = serve(listener, router, limits, shutdown.clone()).await?;

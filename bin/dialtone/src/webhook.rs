@@ -33,7 +33,7 @@ enum Verb {
     Add(AddArgs),
     /// The tenant's endpoints.
     List(ListArgs),
-    /// Tell an endpoint of no further batch. Those that are taken in already still do.
+    /// Tell an endpoint of no further batches. Of those taken in already it is still told.
     Remove(RemoveArgs),
 }
 

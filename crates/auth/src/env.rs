@@ -39,27 +39,46 @@ pub enum EnvError {
     },
 }
 
+/// Where a secret was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In the environment.
+    Environment,
+    /// In the file that the environment names.
+    File(String),
+}
+
 /// The value of `name`, or the content of the file that `name_FILE` names, without the
 /// space around it. An empty variable counts as unset.
 ///
 /// # Errors
 /// If the file cannot be read.
 pub fn secret(name: &'static str) -> Result<Option<Secret>, EnvError> {
-    if let Some(value) = variable(name) {
-        return Ok(Some(Secret::new(value)));
-    }
-    let Some(path) = variable(&format!("{name}_FILE")) else { return Ok(None) };
-    let text = std::fs::read_to_string(path).map_err(|source| EnvError::File { name, source })?;
-    Ok(Some(Secret::new(text.trim())))
+    Ok(found(name)?.map(|(secret, _)| secret))
 }
 
-/// As [`secret`], for a secret that keys are made from.
+/// As [`secret`], with where it was found.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn found(name: &'static str) -> Result<Option<(Secret, Origin)>, EnvError> {
+    if let Some(value) = variable(name) {
+        return Ok(Some((Secret::new(value), Origin::Environment)));
+    }
+    let Some(path) = variable(&format!("{name}_FILE")) else { return Ok(None) };
+    let text = std::fs::read_to_string(&path).map_err(|source| EnvError::File { name, source })?;
+    Ok(Some((Secret::new(text.trim()), Origin::File(path))))
+}
+
+/// As [`found`], for a secret that keys are made from.
 ///
 /// # Errors
 /// If the file cannot be read, or the secret is too short.
-pub fn platform_secret(name: &'static str) -> Result<Option<Secret>, EnvError> {
-    match secret(name)? {
-        Some(secret) if secret.expose().len() < SECRET_BYTES_MIN => Err(EnvError::Short { name }),
+pub fn platform_secret(name: &'static str) -> Result<Option<(Secret, Origin)>, EnvError> {
+    match found(name)? {
+        Some((secret, _)) if secret.expose().len() < SECRET_BYTES_MIN => {
+            Err(EnvError::Short { name })
+        }
         other => Ok(other),
     }
 }

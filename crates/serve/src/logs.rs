@@ -12,15 +12,20 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
+/// Environment variable with the filter of the logs.
+pub const FILTER_ENV: &str = "RUST_LOG";
+/// Environment variable with the format of the logs: `text`, or `json`.
+pub const FORMAT_ENV: &str = "LOG_FORMAT";
+
 /// Sends the logs of this process to stderr: as text, or as one JSON object a line with
 /// `LOG_FORMAT=json`, each with the name of the `service` and the time in UTC. `RUST_LOG`
 /// filters by target (`info`, `info,dialtone_batch=debug`); the default is `info`.
 ///
 /// A second call changes nothing, so that tests may call it too.
 pub fn init(service: &str) {
-    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
+    let wanted = std::env::var(FILTER_ENV).unwrap_or_default();
     let (filter, bad) = filter(&wanted);
-    let json = std::env::var("LOG_FORMAT").is_ok_and(|format| format == "json");
+    let json = std::env::var(FORMAT_ENV).is_ok_and(|format| format == "json");
     // A closed stderr must not end the process, hence no reports about failed writes.
     let layer =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
