@@ -64,7 +64,7 @@ impl Hands {
     /// # Panics
     /// If the server does not take the worker.
     pub async fn register(livekit: &Api) -> Self {
-        Self::register_as(livekit, TEST_WORKER_NAME).await
+        Self::register_as(livekit, ApiKey::dev(), TEST_WORKER_NAME).await
     }
 
     /// Registers under the name that dispatches of live batches ask for.
@@ -72,14 +72,22 @@ impl Hands {
     /// # Panics
     /// If the server does not take the worker.
     pub async fn register_live(livekit: &Api) -> Self {
-        Self::register_as(livekit, LIVE_WORKER_NAME).await
+        Self::register_live_under(livekit, ApiKey::dev()).await
     }
 
-    async fn register_as(livekit: &Api, name: &str) -> Self {
+    /// As [`Self::register_live`], with a key of this server.
+    ///
+    /// # Panics
+    /// If the server does not take the worker.
+    pub async fn register_live_under(livekit: &Api, key: ApiKey) -> Self {
+        Self::register_as(livekit, key, LIVE_WORKER_NAME).await
+    }
+
+    async fn register_as(livekit: &Api, key: ApiKey, name: &str) -> Self {
         let options = WorkerOptions {
             max_jobs: JOBS,
             drain_timeout: Some(std::time::Duration::ZERO),
-            ..WorkerOptions::new(livekit.base(), ApiKey::dev(), name)
+            ..WorkerOptions::new(livekit.base(), key, name)
         };
         let worker = Worker::new(options).expect("the options are good");
         let mut registration = worker.registration();

@@ -7,6 +7,7 @@
 mod answer;
 mod api;
 mod bins;
+mod canary;
 mod hands;
 mod harness;
 mod livekit;
@@ -22,6 +23,7 @@ pub mod wait;
 pub use answer::Answer;
 pub use api::Api;
 pub use bins::bins;
+pub use canary::{Canaries, Leak};
 pub use hands::{Hand, Hands};
 pub use harness::{Ended, Harness, Running};
 pub use livekit::create_dispatch;

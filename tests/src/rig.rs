@@ -27,6 +27,7 @@ pub struct Setup {
     factor: u32,
     seed: u64,
     worker: bool,
+    environment: Vec<(&'static str, &'static str, String)>,
 }
 
 /// A running stack.
@@ -42,13 +43,14 @@ pub struct Rig {
     run: String,
     dir: TempDir,
     timeline: String,
+    setup: Setup,
     _slot: SemaphorePermit<'static>,
 }
 
 impl Setup {
     /// A whole stack on a timeline that runs `factor` times as fast as the wall clock.
     pub fn at(factor: u32) -> Self {
-        Self { factor, seed: 1, worker: true }
+        Self { factor, seed: 1, worker: true, environment: Vec::new() }
     }
 
     /// Without the test worker: the test itself plays the agent, or there is none.
@@ -59,6 +61,17 @@ impl Setup {
     /// The seed of the LiveKit dev server.
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }
+    }
+
+    /// A variable of the environment of one of the programs.
+    pub fn env(mut self, program: &'static str, name: &'static str, value: &str) -> Self {
+        self.environment.push((program, name, value.to_owned()));
+        self
+    }
+
+    fn with_environment(&self, program: &str, spec: Spec) -> Spec {
+        let own = self.environment.iter().filter(|(of, ..)| *of == program);
+        own.fold(spec, |spec, (_, name, value)| spec.env(name, value))
     }
 
     /// Runs a test on a fresh stack. Afterwards, whatever became of the test, the stack
@@ -83,6 +96,7 @@ impl Setup {
         let start = |binary, listener| Start { binary, listener, run: &run, dir: dir.path() };
         let livekit = start("livekit-dev", "http")
             .ready(Start::listener(), |spec| {
+                let spec = self.with_environment("livekit-dev", spec);
                 spec.args(["--mode", "oss", "--seed", &self.seed.to_string()])
             })
             .await;
@@ -91,6 +105,7 @@ impl Setup {
         let dialtone = {
             let url = at_api.1.clone();
             let with = |spec: Spec| {
+                let spec = self.with_environment("dialtone", spec);
                 let spec = spec.arg("serve").arg("--data-dir").arg(data(dir.path()));
                 spec.env("LIVEKIT_URL", livekit.api().base())
                     .env("MAIN_API_BASE_URL", url)
@@ -99,8 +114,11 @@ impl Setup {
             dialtone.ready(at_api, with).await
         };
         let api = dialtone.api().clone();
-        let mut rig = Rig { api, livekit, dialtone, worker: None, run, dir, timeline, _slot: slot };
-        if self.worker {
+        let worker = self.worker;
+        let (setup, _slot) = (self, slot);
+        let mut rig =
+            Rig { api, livekit, dialtone, worker: None, run, dir, timeline, setup, _slot };
+        if worker {
             rig.start_worker().await;
         }
         rig
@@ -125,7 +143,10 @@ impl Rig {
             dir: self.dir.path(),
         };
         let url = self.livekit.api().base();
-        let with = |spec: Spec| spec.env("LIVEKIT_URL", url).env(TIMELINE_ENV, &self.timeline);
+        let with = |spec: Spec| {
+            let spec = self.setup.with_environment("test-worker", spec);
+            spec.env("LIVEKIT_URL", url).env(TIMELINE_ENV, &self.timeline)
+        };
         self.worker = Some(start.ready(Start::listener(), with).await);
     }
 

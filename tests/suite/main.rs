@@ -2,6 +2,7 @@
 
 mod access;
 mod agent;
+mod canary;
 mod config;
 mod crash;
 mod data_dir;

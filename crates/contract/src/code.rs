@@ -3,6 +3,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::ExitCode;
+use crate::mask::{pointer_without_numbers, without_numbers};
 
 /// The registry: every failure that a user can meet has one line here, whether it
 /// reaches them over HTTP, on a terminal or in the docs.
@@ -165,14 +166,15 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// The problem for `code`, with what happened here.
+    /// The problem for `code`, with what happened here, but for phone numbers.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
         Self {
             kind: format!("/problems/{}", code.as_str()),
             title: code.title().to_owned(),
             status: code.status(),
             code,
-            detail: detail.into(),
+            detail: without_numbers(&detail).into_owned(),
             hint: code.hint().to_owned(),
             errors: Vec::new(),
             rejected: None,
@@ -195,9 +197,11 @@ impl Problem {
 }
 
 impl FieldError {
-    /// A field error outside any list.
+    /// A field error outside any list. It repeats no phone number, whatever was sent.
     pub fn new(pointer: impl Into<String>, code: &str, detail: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), row: None, code: code.to_owned(), detail: detail.into() }
+        let pointer = pointer_without_numbers(&pointer.into());
+        let detail = without_numbers(&detail.into()).into_owned();
+        Self { pointer, row: None, code: code.to_owned(), detail }
     }
 }
 

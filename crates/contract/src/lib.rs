@@ -5,6 +5,7 @@ mod code;
 mod exit;
 mod id;
 pub mod limits;
+mod mask;
 mod metadata;
 mod mix;
 mod state;
