@@ -319,7 +319,8 @@ impl Run {
         }
     }
 
-    fn record(&self, check: Check) {
+    /// Records and tells a check as it is.
+    pub(crate) fn record(&self, check: Check) {
         self.bus.emit(Event::Check(check.clone()));
         let mut found = self.found();
         match &mut found.case {

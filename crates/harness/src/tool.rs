@@ -100,22 +100,25 @@ impl Run {
     }
 
     fn take_check(&self, check: Check) {
-        let Check { name, status, duration_ms, detail, code, hint } = check;
+        let Check { name, status, duration_ms, detail, code, hint } = check.clone();
         let took = Duration::from_secs_f64(duration_ms.max(0.0) / 1e3);
-        let why = |code: ErrorCode| {
-            let failure = Failure::new(code, detail.clone());
-            match &hint {
-                Some(hint) => failure.hint(hint.clone()),
+        // Away from its line it has to say what it is about.
+        let why = |code: ErrorCode, message: String| {
+            let failure = Failure::new(code, message);
+            match hint {
+                Some(hint) => failure.hint(hint),
                 None => failure,
             }
         };
         match status {
             CheckStatus::Passed => self.pass(&name, took, detail),
             CheckStatus::Failed => {
-                self.fail(&name, took, why(code.unwrap_or(ErrorCode::CheckFailed)));
+                let code = code.unwrap_or(ErrorCode::CheckFailed);
+                self.record(Check { code: Some(code), ..check });
+                self.error(why(code, format!("{name}: {detail}")));
             }
             CheckStatus::Skipped => match code {
-                Some(code) => self.skip_for(&name, took, why(code)),
+                Some(code) => self.skip_for(&name, took, why(code, detail)),
                 None => self.skip(&name, took, detail),
             },
             CheckStatus::NotRun => {}

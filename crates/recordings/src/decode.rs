@@ -27,8 +27,8 @@ pub enum DecodeError {
     #[error("it is empty")]
     Empty,
     /// It is no WAV and no MP3.
-    #[error("it is neither WAV nor MP3: {0}")]
-    Unknown(String),
+    #[error("it is neither WAV nor MP3")]
+    Unknown,
     /// Its kind of sound is not read.
     #[error("its encoding is not read: {0}")]
     Unsupported(String),
@@ -256,12 +256,12 @@ fn same_format(sound: &GenericAudioBufferRef<'_>, rate: u32, at: f64) -> Result<
 /// Why the probe knows no format.
 fn unknown(error: Error) -> DecodeError {
     match error {
-        // It has looked for a header until the end.
-        Error::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            DecodeError::Unknown("no header was found".to_owned())
-        }
-        Error::IoError(error) => DecodeError::Unreadable(error),
+        Error::IoError(error) if error.kind() != io::ErrorKind::UnexpectedEof => error.into(),
         Error::DecodeError(why) => DecodeError::Damaged(why.to_owned()),
-        error => DecodeError::Unknown(error.to_string()),
+        // What it says itself is about the file; what is said about it is about the probe.
+        Error::Unsupported(why) if why.starts_with("wav") => {
+            DecodeError::Unsupported(why.to_owned())
+        }
+        _ => DecodeError::Unknown,
     }
 }

@@ -114,9 +114,9 @@ fn what_is_no_recording_of_two_is_told() {
     assert!(matches!(three, DecodeError::Channels(3)) && three.is_skip());
     assert!(matches!(told(&shape(2, 200).wav(&[0; 4_000])), DecodeError::Rate(200)));
     assert!(matches!(told(&PLAIN.wav(&[])), DecodeError::Silent));
-    assert!(matches!(told(b"no sound at all"), DecodeError::Unknown(_)));
-    assert!(matches!(told(&[]), DecodeError::Unknown(_)));
-    assert!(matches!(told(&PLAIN.wav(&[0; 400])[..30]), DecodeError::Unknown(_)));
+    assert!(matches!(told(b"no sound at all"), DecodeError::Unknown));
+    assert!(matches!(told(&[]), DecodeError::Unknown));
+    assert!(matches!(told(&PLAIN.wav(&[0; 400])[..30]), DecodeError::Unknown));
     for error in [mono, three] {
         assert!(!error.to_string().is_empty());
     }

@@ -27,8 +27,12 @@ pub fn listen(recording: &Recording, options: &Options) -> Result<Heard, Failure
             (Decoder::new(Box::new(Cursor::new(to_wav(&call.audio)))), Some(call.turns))
         }
     };
-    let findings =
-        decoder.and_then(|decoder| findings(decoder, options)).map_err(|error| failure(&error))?;
+    let findings = decoder.and_then(|decoder| findings(decoder, options));
+    let findings = findings.map_err(|error| failure(&error))?;
+    if findings.warnings.contains(&Warning::Mono) {
+        let text = "both channels carry the same: caller and agent cannot be told apart";
+        return Err(Failure::new(ErrorCode::AudioMono, text));
+    }
     Ok(Heard { findings, truth, took: began.elapsed() })
 }
 

@@ -54,9 +54,7 @@ pub fn warnings(name: &str, heard: &Heard) -> Vec<String> {
         Warning::Undecided => {
             "its channels do not tell who is who: left was taken for the caller".to_owned()
         }
-        Warning::Mono => "both channels carry the same: caller and agent cannot be told apart, \
-                          record them on channels of their own"
-            .to_owned(),
+        Warning::Mono => "both channels carry the same".to_owned(),
         Warning::Silent { side } => format!("no speech on the {} channel", side.as_str()),
         Warning::Clipped { side, percent } => {
             format!("the {} channel is clipped, {percent:.1} % of it", side.as_str())
