@@ -132,9 +132,9 @@ impl Platform {
         let text = json!({ "voice_id": "demo", "initiated_by": 1 }).to_string();
         let request = TestBatchRequest {
             total: calls,
-            fail_count: 0,
-            stuck_count: 0,
-            dropped_count: 0,
+            fail_count: Some(0),
+            stuck_count: Some(0),
+            dropped_count: Some(0),
             options: BatchOptions { max_concurrent: 10_000, ..BatchOptions::default() },
             ..serde_json::from_str(&text)?
         };

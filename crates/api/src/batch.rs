@@ -45,6 +45,7 @@ pub async fn trigger_test(
     headers: HeaderMap,
     Json(request): Json<TestBatchRequest>,
 ) -> Result<Response, Failure> {
+    let request = request.spelled_out();
     let idempotency = idempotency(&headers, &request)?;
     // A task of its own: a client that goes away must not leave half a batch behind.
     let intake = async move { api.intake.trigger_test(&tenant, &request, idempotency).await };

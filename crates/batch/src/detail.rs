@@ -3,8 +3,9 @@
 use dialtone_clock::Timestamp;
 use dialtone_contract::wire::EntryDetail;
 use dialtone_contract::{EntryKey, TenantId, limits};
-use dialtone_store::{BatchRow, EntryRow, EventRow, Store, StoreError};
+use dialtone_store::{BatchMode, BatchRow, EntryRow, EventRow, NumberUse, Store, StoreError};
 
+use crate::dispatcher::CLAIMABLE;
 use crate::explain::{Around, Facts, explain};
 use crate::policy::schedule;
 use crate::status::entry_view;
@@ -41,7 +42,11 @@ pub async fn entry_detail(
     let last_event = last_event(store, &batch, &entry).await?;
     // A reader's clock may be behind the clock that wrote the rows.
     let now = last_event.as_ref().map_or(look.now, |event| event.at.max(look.now));
-    let around = around(store, &batch, &entry, look, now).await?;
+    let mut around = around(store, &batch, &entry, look, now).await?;
+    let is_due = entry.not_before.is_some_and(|at| at <= now);
+    if is_due && around.number.is_none() && CLAIMABLE.contains(&batch.state) {
+        around.others_due = others_due(store, &batch, now).await?;
+    }
     let facts = Facts {
         batch: &batch,
         entry: &entry,
@@ -66,8 +71,45 @@ async fn around(
         around.suppressed = store.is_suppressed(&batch.tenant, entry.number).await?;
         let opens = schedule::earliest(&batch.spec.options, entry.timezone.as_deref(), now);
         around.window_opens = Some(opens).filter(|opens| *opens > now);
+        if batch.spec.mode == BatchMode::Live {
+            around.number = number(store, entry, now).await?;
+        }
+        if let Some(most) = store.max_concurrent(&batch.tenant).await? {
+            around.tenant_calls = Some((store.in_flight(&batch.tenant).await?, most));
+        }
     }
     Ok(around)
+}
+
+/// Why the number of a waiting entry may not be called now, and until when.
+async fn number(
+    store: &dyn Store,
+    entry: &EntryRow,
+    now: Timestamp,
+) -> Result<Option<(String, Option<Timestamp>)>, StoreError> {
+    Ok(match store.number_use(&entry.tenant, entry.number).await? {
+        Some(NumberUse::By(holder)) => {
+            let holder = holder.entry_id();
+            Some((format!("another live call to this number is under way: {holder}"), None))
+        }
+        Some(NumberUse::FreeAt(at)) if at > now => {
+            Some(("this number was called a short time ago".to_owned(), Some(at)))
+        }
+        _ => None,
+    })
+}
+
+/// Other batches with calls due: of the tenant, and of other tenants.
+async fn others_due(
+    store: &dyn Store,
+    batch: &BatchRow,
+    now: Timestamp,
+) -> Result<(u32, u32), StoreError> {
+    let due = store.due_batches(CLAIMABLE, now, None, limits::BATCHES_MAX).await?;
+    let others = due.iter().filter(|other| other.id != batch.id);
+    Ok(others.fold((0, 0), |(own, others), other| {
+        if other.tenant == batch.tenant { (own + 1, others) } else { (own, others + 1) }
+    }))
 }
 
 /// The entry's last event, looked for from the end of its batch's backwards; `None` if

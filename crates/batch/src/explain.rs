@@ -39,6 +39,8 @@ pub struct Around {
     pub window_opens: Option<Timestamp>,
     /// The tenant's calls in flight and how many there may be, if that is bounded.
     pub tenant_calls: Option<(u32, u32)>,
+    /// Other batches that have calls due: of the tenant, and of other tenants.
+    pub others_due: (u32, u32),
 }
 
 /// Why the entry stands where it stands, what holds it, and what would move it.
@@ -105,6 +107,7 @@ const fn what_happens(event: EntryEvent) -> &'static str {
         EntryEvent::HungUp => "a user cancels it, or its batch with `hangup`",
         EntryEvent::Suppressed => "its number turns out to be suppressed",
         EntryEvent::Deferred => "it is put off: its window is closed, or its number in use",
+        EntryEvent::DeferredAgain => "it is put off once more: its number is still in use",
         EntryEvent::DispatchConfirmed => "LiveKit's answer arrives late; the state stays",
     }
 }
@@ -231,6 +234,22 @@ fn waiting(facts: &Facts<'_>, holds: &mut Holds) {
     }
     pace(facts, in_flight, holds);
     livekit(facts, holds);
+    if holds.0.is_empty() {
+        share(around, holds);
+    }
+}
+
+/// Whose turn it is, where nothing else stands in the way.
+fn share(around: &Around, holds: &mut Holds) {
+    let batches = |n: u32| if n == 1 { "1 batch".to_owned() } else { format!("{n} batches") };
+    let whose = match around.others_due {
+        (0, 0) => return,
+        (own, 0) => format!("{} of the tenant", batches(own)),
+        (0, others) => format!("{} of other tenants", batches(others)),
+        (own, others) => format!("{} of the tenant and {} of others", batches(own), others),
+    };
+    let detail = format!("it waits for its share: {whose} also want to begin calls, in turns");
+    holds.add("fair_share", detail);
 }
 
 /// What the batch's own tempo holds back.

@@ -26,8 +26,8 @@ impl Housekeeping {
         loop {
             match self.tick().await {
                 Ok(0) => {}
-                Ok(keys) => tracing::info!(keys, "old idempotency keys were forgotten"),
-                Err(error) => tracing::warn!(%error, "old idempotency keys stay for now"),
+                Ok(rows) => tracing::info!(rows, "old idempotency keys and numbers were forgotten"),
+                Err(error) => tracing::warn!(%error, "old keys and numbers stay for now"),
             }
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -36,13 +36,23 @@ impl Housekeeping {
         }
     }
 
-    /// One round; the number of idempotency keys that it forgot.
+    /// One round; the number of idempotency keys that it forgot, and of numbers that may be
+    /// called again.
     ///
     /// # Errors
     /// If the store fails; the next round does it.
     pub async fn tick(&self) -> Result<u64, StoreError> {
         // Clients repeat requests in wall time, however fast the timeline runs.
         let kept = self.clock.scale().product(limits::IDEMPOTENCY_KEPT);
-        self.store.forget_keys(self.clock.now() - kept).await
+        let now = self.clock.now();
+        let mut forgotten = self.store.forget_keys(now - kept).await?;
+        // In slices, so that no claim waits long for the writer.
+        loop {
+            let numbers = self.store.forget_numbers(now, limits::SELECT_MAX).await?;
+            forgotten += u64::from(numbers);
+            if numbers < limits::SELECT_MAX {
+                return Ok(forgotten);
+            }
+        }
     }
 }

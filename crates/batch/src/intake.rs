@@ -183,6 +183,7 @@ impl Intake {
         let Some(completed) = planned.filter(|_| errors.is_empty()) else {
             return Err(IntakeError::Invalid(errors));
         };
+        let [failed, stuck, dropped] = request.counts();
         Ok(BatchSpec {
             mode: BatchMode::Test,
             seed: request.seed.unwrap_or_else(drawn_seed),
@@ -191,12 +192,7 @@ impl Intake {
             agent_id: request.agent_id,
             from_number: request.from_number.clone(),
             total: request.total,
-            weights: OutcomeWeights {
-                completed,
-                failed: request.fail_count,
-                stuck: request.stuck_count,
-                dropped: request.dropped_count,
-            },
+            weights: OutcomeWeights { completed, failed, stuck, dropped },
             faults: request.faults,
             outcomes: request.outcomes,
             durations: request.durations,
@@ -245,10 +241,11 @@ fn check_counts(request: &TestBatchRequest, errors: &mut Vec<FieldError>) -> Opt
         let detail = format!("{} is not between 1 and {}", request.total, limits::ENTRIES_MAX);
         errors.push(FieldError::new("/total", "out_of_range", detail));
     }
+    let [failed, stuck, dropped] = request.counts();
     let counts = [
-        ("/fail_count".to_owned(), request.fail_count),
-        ("/stuck_count".to_owned(), request.stuck_count),
-        ("/dropped_count".to_owned(), request.dropped_count),
+        ("/fail_count".to_owned(), failed),
+        ("/stuck_count".to_owned(), stuck),
+        ("/dropped_count".to_owned(), dropped),
     ];
     let faults = request.faults.pairs().map(|(plan, n)| (format!("/faults/{plan}"), n));
     // Every attempt of a weighted batch draws anew, so that no entry has a script.

@@ -68,6 +68,8 @@ pub enum WhileWaiting {
     Suppressed,
     /// The entry may not be called before this time.
     Deferred(Timestamp),
+    /// As [`Self::Deferred`], for the reason for which it was put off before.
+    DeferredAgain(Timestamp),
 }
 
 /// States of a batch in which an agent may begin to dial: not after its cancel.
@@ -174,6 +176,7 @@ impl Rules {
             WhileWaiting::Cancelled => (EntryEvent::Cancelled, Some(Outcome::Cancelled)),
             WhileWaiting::Suppressed => (EntryEvent::Suppressed, Some(Outcome::Suppressed)),
             WhileWaiting::Deferred(_) => (EntryEvent::Deferred, entry.outcome),
+            WhileWaiting::DeferredAgain(_) => (EntryEvent::DeferredAgain, entry.outcome),
         };
         let rule = event.rule();
         if !rule.from.contains(&entry.state) {
@@ -186,7 +189,7 @@ impl Rules {
             change.outbox = webhook::of_entry(spec, entry, now);
         }
         change.not_before = match what {
-            WhileWaiting::Deferred(until) => Some(until),
+            WhileWaiting::Deferred(until) | WhileWaiting::DeferredAgain(until) => Some(until),
             WhileWaiting::Cancelled | WhileWaiting::Suppressed => None,
         };
         Ok(change)
@@ -295,6 +298,7 @@ impl Rules {
             | Outcome::Busy
             | Outcome::Declined
             | Outcome::Voicemail => CallState::Ended,
+            Outcome::Cancelled => CallState::Cancelled,
             _ => CallState::Failed,
         });
         change.call.ended_at = Some(change.at);

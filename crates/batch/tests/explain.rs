@@ -164,6 +164,7 @@ fn a_waiting_entry_names_everything_that_holds_it() {
         number: Some(("another call to the number is live".to_owned(), None)),
         window_opens: Some(NOW + seconds(60)),
         tenant_calls: Some((7, 7)),
+        others_due: (3, 1),
     };
     let all = [
         "batch_paused",
@@ -175,6 +176,14 @@ fn a_waiting_entry_names_everything_that_holds_it() {
         "livekit_down",
     ];
     assert_eq!(held(BatchState::Paused, 2, &around), all);
+    // Whose turn it is matters to those alone that could have it.
+    let around = Around { others_due: (3, 1), ..Around::default() };
+    assert_eq!(held(BatchState::Running, 2, &around), ["concurrency_full"]);
+    assert_eq!(held(BatchState::Running, 1, &around), ["fair_share"]);
+    let found = told(&batch(BatchState::Running, 0), &waiting, &[], &around);
+    let text = "it waits for its share: 3 batches of the tenant and 1 of others also want to \
+                begin calls, in turns";
+    assert_eq!(found.summary, text);
     let found = told(&batch(BatchState::Paused, 0), &waiting, &[], &none);
     assert_eq!(found.summary, "the batch is paused: paused by a user");
 }

@@ -8,8 +8,8 @@ use dialtone_batch::{Happening, Rules, number};
 use dialtone_clock::{TimeScale, Timestamp};
 use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode};
 use dialtone_contract::{
-    BatchId, EntryEvent, EntryKey, EntryState, Outcome, OutcomeWeights, ScriptedFaults, TenantId,
-    limits,
+    BatchId, CallState, EntryEvent, EntryKey, EntryState, Outcome, OutcomeWeights, ScriptedFaults,
+    TenantId, limits,
 };
 use dialtone_store::{BatchMode, BatchSpec, CallRow, EntryRow, Transition};
 use proptest::prelude::*;
@@ -206,5 +206,24 @@ fn backoff_doubles_within_its_bounds_and_follows_the_seed() {
         let whole = Duration::from_secs(whole_s.min(300));
         assert!((whole / 2..=whole).contains(&waits), "attempt {attempt} waits {waits:?}");
         entry.state = EntryState::RetryWait;
+    }
+}
+
+#[test]
+fn the_call_that_a_user_hangs_up_reads_as_cancelled() {
+    let (rules, spec) = (Rules::new(TimeScale::REAL), spec(2, false));
+    let now = Timestamp::from_micros(1_800_000_000_000_000);
+    for claimed in [false, true] {
+        let mut entry = pending(now);
+        let mut call = lease(&mut entry, now, rules);
+        if claimed {
+            let happening = Happening::DialClaimed { claimer: None };
+            let change = rules.decide(&spec, &entry, &call, happening, now).expect("legal");
+            apply(&mut entry, &mut call, &change);
+        }
+        let change = rules.decide(&spec, &entry, &call, Happening::HungUp, now).expect("legal");
+        assert_eq!(change.to, EntryState::Cancelled);
+        assert_eq!(change.call.state, Some(CallState::Cancelled));
+        assert_eq!(change.call.outcome, Some(Outcome::Cancelled));
     }
 }

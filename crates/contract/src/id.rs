@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 /// An id that does not have the shape of its kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a {kind} id")]
+#[error("`{text}` is no {kind} id")]
 pub struct IdError {
     kind: &'static str,
     text: String,

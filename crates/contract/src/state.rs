@@ -240,13 +240,15 @@ named_enum! {
         Ended = "ended",
         /// The call did not take place or broke.
         Failed = "failed",
+        /// A user cancelled; the call was hung up, or never took place.
+        Cancelled = "cancelled",
     }
 }
 
 impl CallState {
     /// Whether the call is over.
     pub const fn is_closed(self) -> bool {
-        matches!(self, Self::Ended | Self::Failed)
+        matches!(self, Self::Ended | Self::Failed | Self::Cancelled)
     }
 }
 

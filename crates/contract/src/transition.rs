@@ -43,6 +43,8 @@ pub enum EntryEvent {
     Suppressed,
     /// The entry may not be called yet: its window is closed, or its number is in use.
     Deferred,
+    /// The entry was put off because its number is in use, and it still is.
+    DeferredAgain,
 }
 
 /// The state that a transition leads to.
@@ -106,9 +108,9 @@ impl EntryEvent {
 
     /// Whether the event is kept in the batch's stream. Heartbeats are not: they come
     /// every few seconds and change nothing that a status shows. Nor is a late answer of
-    /// LiveKit, which changes the call log alone.
+    /// LiveKit, which changes the call log alone, nor what only goes on as the stream says.
     pub const fn is_recorded(self) -> bool {
-        !matches!(self, Self::Heartbeat | Self::DispatchConfirmed)
+        !matches!(self, Self::Heartbeat | Self::DispatchConfirmed | Self::DeferredAgain)
     }
 
     /// Dotted past-tense name, as in `call_events.type`.
@@ -134,6 +136,7 @@ impl EntryEvent {
             Self::HungUp => "entry.hung_up",
             Self::Suppressed => "entry.suppressed",
             Self::Deferred => "entry.deferred",
+            Self::DeferredAgain => "entry.deferred_again",
         }
     }
 }
@@ -177,6 +180,7 @@ pub const TRANSITIONS: &[Rule] = &[
     rule(EntryEvent::HungUp, &[Leased, Dispatched, Claimed, InCall], AttemptEnds(Never), Keep),
     rule(EntryEvent::Suppressed, &[Pending, RetryWait], State(EntryState::Failed), Keep),
     rule(EntryEvent::Deferred, &[Pending, RetryWait], Same, Keep),
+    rule(EntryEvent::DeferredAgain, &[Pending, RetryWait], Same, Keep),
 ];
 
 #[cfg(test)]

@@ -83,9 +83,9 @@ impl Config {
             from_number: None,
             total: u32::try_from(TestMix { weights, faults: scripted }.total())
                 .expect("a simulated batch is small"),
-            fail_count: weights.failed,
-            stuck_count: weights.stuck,
-            dropped_count: weights.dropped,
+            fail_count: Some(weights.failed),
+            stuck_count: Some(weights.stuck),
+            dropped_count: Some(weights.dropped),
             faults: scripted,
             seed: Some(seed),
             outcomes: OutcomeMode::Exact,

@@ -9,7 +9,7 @@ use dialtone_store::memory::MemoryStore;
 use dialtone_store::{
     Accepted, Applied, BatchFilter, BatchRow, BatchStore, CallRow, Change, ClaimDue, Claimed,
     Directory, EntryFilter, EntryRow, EventRow, Idempotency, IntakeStore, Lane, NewBatch, NewEntry,
-    Outbox, OutboxRow, StoreError, SuppressionRow, Suppressions, Webhook, Webhooks,
+    NumberUse, Outbox, OutboxRow, StoreError, SuppressionRow, Suppressions, Webhook, Webhooks,
 };
 use tokio::sync::watch;
 
@@ -252,6 +252,14 @@ impl BatchStore for SimStore {
         until: u64,
     ) -> Result<Vec<EventRow>> {
         self.read(|| ready(self.inner.entry_events(tenant, key, after, until))).await
+    }
+
+    async fn number_use(&self, tenant: &TenantId, number: NumberKey) -> Result<Option<NumberUse>> {
+        self.read(|| ready(self.inner.number_use(tenant, number))).await
+    }
+
+    async fn forget_numbers(&self, before: Timestamp, limit: u32) -> Result<u32> {
+        self.write(|| ready(self.inner.forget_numbers(before, limit))).await
     }
 
     async fn put_report(

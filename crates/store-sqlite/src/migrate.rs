@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0002_pipeline.sql"),
     include_str!("../migrations/0003_access.sql"),
     include_str!("../migrations/0004_eyes.sql"),
+    include_str!("../migrations/0005_numbers.sql"),
 ];
 
 /// The schema that this program writes.

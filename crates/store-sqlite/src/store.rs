@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use dialtone_auth::NumberKey;
 use dialtone_clock::{Clock, ScaledClock, Timeline, Timestamp};
 use dialtone_contract::{BatchId, BatchState, EntryKey, TenantId};
 use dialtone_store::{
     Accepted, Applied, BatchFilter, BatchRow, BatchStore, BatchTransition, CallRow, Change,
-    ClaimDue, Claimed, EntryFilter, EntryRow, EventRow, Idempotency, NewBatch, NewEntry,
+    ClaimDue, Claimed, EntryFilter, EntryRow, EventRow, Idempotency, NewBatch, NewEntry, NumberUse,
     StoreError,
 };
 use rusqlite::Connection;
@@ -19,7 +20,9 @@ use crate::lock::DirLock;
 use crate::open::{self, DB_FILE, OpenError};
 use crate::reader::{self, Readers};
 use crate::specs::Specs;
-use crate::sql::{apply, batches, claim, entries, events, idempotency, meta, outbox, reports};
+use crate::sql::{
+    apply, batches, claim, entries, events, idempotency, meta, numbers, outbox, reports,
+};
 use crate::writer::{Writer, Written};
 
 /// The embedded engine. Cheap to call from many tasks at once; ends its threads and
@@ -404,6 +407,23 @@ impl BatchStore for SqliteStore {
     ) -> std::result::Result<Vec<EventRow>, StoreError> {
         let (tenant, key) = (tenant.clone(), key.clone());
         self.read(move |c| events::of_entry(c, &tenant, &key, after, until)).await
+    }
+
+    async fn number_use(
+        &self,
+        tenant: &TenantId,
+        number: NumberKey,
+    ) -> std::result::Result<Option<NumberUse>, StoreError> {
+        let tenant = tenant.clone();
+        self.read_few(move |c| numbers::of(c, &tenant, number)).await
+    }
+
+    async fn forget_numbers(
+        &self,
+        before: Timestamp,
+        limit: u32,
+    ) -> std::result::Result<u32, StoreError> {
+        self.write(move |c| numbers::forget(c, before, limit).map(Written::quietly)).await
     }
 
     async fn put_report(

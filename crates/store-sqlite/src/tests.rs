@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::SqliteStore;
 use crate::convert::Fault;
-use crate::sql::{batches, entries, events, outbox};
+use crate::sql::{batches, entries, events, numbers, outbox};
 use crate::writer::Written;
 
 fn clock() -> Arc<dyn Clock> {
@@ -71,6 +71,7 @@ async fn no_statement_scans_a_table() {
         entries::FIND,
         batches::IN_STATES,
         batches::DUE,
+        numbers::FREE,
         batches::NEXT_WAITING,
         outbox::DUE,
         outbox::NEXT,

@@ -1,5 +1,5 @@
 use dialtone_clock::Timestamp;
-use dialtone_contract::{BatchId, BatchState, TenantId, limits};
+use dialtone_contract::{BatchId, BatchState, EntryKey, TenantId, limits};
 
 use crate::EntryRow;
 
@@ -104,4 +104,13 @@ pub enum Held {
     },
     /// The window of the entry's time zone is closed.
     ZoneClosed,
+}
+
+/// What stands in the way of a call to a number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NumberUse {
+    /// An attempt at this entry.
+    By(EntryKey),
+    /// It may not be called before this time, which may have come.
+    FreeAt(Timestamp),
 }

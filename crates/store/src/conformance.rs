@@ -81,6 +81,7 @@ cases! { $
     claims::a_retried_entry_is_claimed_when_its_time_comes
     held::a_suppressed_number_is_not_leased
     held::a_number_is_called_once_at_a_time
+    held::the_use_of_a_number_is_told_and_forgotten
     held::only_its_holder_lets_go_of_a_number
     held::entries_of_closed_zones_are_held
     held::a_claim_looks_beyond_what_is_held

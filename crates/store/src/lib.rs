@@ -25,7 +25,7 @@ mod webhook;
 
 pub use access::{Access, ApiKeyRow, NewApiKey};
 pub use change::{Applied, BatchTransition, CallPatch, Change, NumberRelease, Transition};
-pub use claim::{ClaimDue, Claimed, Held, Pace};
+pub use claim::{ClaimDue, Claimed, Held, NumberUse, Pace};
 pub use error::StoreError;
 pub use filter::{BatchFilter, EntryFilter};
 pub use intake::IntakeStore;

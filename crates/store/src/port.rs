@@ -6,8 +6,8 @@ use tokio::sync::watch;
 
 use crate::{
     Applied, BatchFilter, BatchRow, CallRow, Change, ClaimDue, Claimed, EntryFilter, EntryRow,
-    EventRow, IntakeStore, Lane, NewBatch, NewEntry, OutboxRow, StoreError, SuppressionRow,
-    Webhook,
+    EventRow, IntakeStore, Lane, NewBatch, NewEntry, NumberUse, OutboxRow, StoreError,
+    SuppressionRow, Webhook,
 };
 
 /// A create request's key and what it was sent with.
@@ -182,6 +182,18 @@ pub trait BatchStore: Send + Sync + 'static {
         after: u64,
         until: u64,
     ) -> Result<Vec<EventRow>, StoreError>;
+
+    /// What stands in the way of a call to the number, by live batches; `None` if nothing
+    /// does.
+    async fn number_use(
+        &self,
+        tenant: &TenantId,
+        number: NumberKey,
+    ) -> Result<Option<NumberUse>, StoreError>;
+
+    /// Forgets up to `limit` numbers of all tenants that have been free since `before`; gives
+    /// their number.
+    async fn forget_numbers(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError>;
 
     /// Writes the batch's report if there is none; `true` if it was written.
     async fn put_report(

@@ -12,8 +12,8 @@ use dialtone_store::memory::MemoryStore;
 use dialtone_store::{
     Accepted, Applied, BatchFilter, BatchRow, BatchStore, CallRow, Change, ClaimDue, Claimed,
     Directory, EntryFilter, EntryRow, EventRow, Idempotency, IntakeStore, Lane, NewBatch, NewEntry,
-    Outbox, OutboxRow, Pace, StoreError, SuppressionRow, Suppressions, Transition, Webhook,
-    Webhooks,
+    NumberUse, Outbox, OutboxRow, Pace, StoreError, SuppressionRow, Suppressions, Transition,
+    Webhook, Webhooks,
 };
 use tokio::sync::watch;
 
@@ -357,6 +357,18 @@ impl BatchStore for Broken {
         until: u64,
     ) -> Result<Vec<EventRow>, StoreError> {
         self.inner.entry_events(tenant, key, after, until).await
+    }
+
+    async fn number_use(
+        &self,
+        tenant: &TenantId,
+        number: NumberKey,
+    ) -> Result<Option<NumberUse>, StoreError> {
+        self.inner.number_use(tenant, number).await
+    }
+
+    async fn forget_numbers(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError> {
+        self.inner.forget_numbers(before, limit).await
     }
 
     async fn put_report(

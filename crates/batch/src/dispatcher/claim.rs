@@ -183,6 +183,7 @@ impl Dispatcher {
                     if n == limit && ready.wave.is_none() && ready.rate.is_none() {
                         more.push((place, n));
                     }
+                    self.memory().began(&leased);
                     let with_spec = |entry| (Arc::clone(spec), entry, committed);
                     claims.leased.extend(leased.into_iter().map(with_spec));
                     all_held.extend(held.into_iter().map(|held| (spec, held)));
@@ -293,6 +294,10 @@ impl Dispatcher {
             let open = |at| schedule::earliest(&spec.options, entry.timezone.as_deref(), at);
             let what = match why {
                 Held::Suppressed => WhileWaiting::Suppressed,
+                // Another call may last for minutes: that it holds this one up is said once.
+                Held::NumberBusy { free_at: None } if !self.memory().newly_busy(&entry.key) => {
+                    WhileWaiting::DeferredAgain(open(later))
+                }
                 Held::NumberBusy { free_at } => {
                     WhileWaiting::Deferred(open(free_at.unwrap_or(later)))
                 }

@@ -2,12 +2,16 @@ use std::collections::{HashMap, HashSet};
 
 use dialtone_clock::Timestamp;
 use dialtone_contract::wire::CallWindow;
-use dialtone_contract::{BatchId, TenantId};
-use dialtone_store::BatchRow;
+use dialtone_contract::{BatchId, EntryKey, TenantId};
+use dialtone_store::{BatchRow, EntryRow};
 
 use crate::policy::breaker::Ended;
 use crate::policy::schedule::{OpenZones, open_zones};
 use crate::policy::share::{Round, Want};
+
+/// Entries whose numbers are in use that are remembered at once; what is forgotten is said
+/// once more.
+const BUSY_MAX: usize = 10_000;
 
 /// What a dispatcher remembers from look to look. None of it is the truth: without it,
 /// after a restart, some of the looks come sooner or are longer.
@@ -18,6 +22,8 @@ pub(super) struct Memory {
     /// The batch behind which the next look for entries to claim begins; the first one if
     /// there is none.
     claimed_up_to: Option<BatchId>,
+    /// Entries whose numbers were found in use.
+    busy: HashSet<EntryKey>,
     /// When each batch with waves was last looked at.
     waves: HashMap<BatchId, Timestamp>,
     /// Zones that are open, by window: the same for all batches with it.
@@ -42,6 +48,23 @@ impl Memory {
     /// The look has come to this batch, or to the last one.
     pub(super) fn claimed_up_to(&mut self, batch: Option<BatchId>) {
         self.claimed_up_to = batch;
+    }
+
+    /// Notes that the entry's number is in use; whether that was not known.
+    pub(super) fn newly_busy(&mut self, entry: &EntryKey) -> bool {
+        if self.busy.len() >= BUSY_MAX {
+            self.busy.clear();
+        }
+        self.busy.insert(entry.clone())
+    }
+
+    /// These have been leased.
+    pub(super) fn began(&mut self, leased: &[EntryRow]) {
+        if !self.busy.is_empty() {
+            for entry in leased {
+                self.busy.remove(&entry.key);
+            }
+        }
     }
 
     /// Shares so many calls out; see [`Round::share`].

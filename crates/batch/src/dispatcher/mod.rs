@@ -28,7 +28,7 @@ use crate::{BatchMetrics, Rules};
 pub use self::claim::{Claims, Leased};
 
 /// States in which a batch's entries may be claimed.
-const CLAIMABLE: &[BatchState] = &[BatchState::Accepted, BatchState::Running];
+pub(crate) const CLAIMABLE: &[BatchState] = &[BatchState::Accepted, BatchState::Running];
 
 /// States in which a batch needs a dispatcher.
 const ACTIVE: &[BatchState] = &[

@@ -155,6 +155,66 @@ async fn a_number_is_called_once_at_a_time_and_left_alone_for_the_gap() {
 }
 
 #[tokio::test]
+async fn a_twin_waits_for_the_other_call_and_says_so_once() {
+    let mut rig = Rig::new().await;
+    rig.lasts = s(20);
+    let twice = [("+4930111", None), ("+4930111", None)];
+    let id = rig.batch("a", "twins", BatchOptions::default(), &twice).await;
+    rig.run(at(START) + s(12)).await;
+    assert_eq!(rig.begun_s(&id), [0.0]);
+    let held = rig.held("a", &id, 2).await;
+    let held: Vec<_> = held.iter().map(|(code, why)| (code.as_str(), why.as_str())).collect();
+    let why = format!(
+        "another live call to this number is under way: {}",
+        rig.entry("a", &id, 1).await.key.entry_id()
+    );
+    assert_eq!(held.last(), Some(&("number_busy", why.as_str())), "{held:?}");
+    rig.run(at(START) + s(300)).await;
+    let begun = rig.begun_s(&id);
+    assert!((20.0..26.0).contains(&begun[1]), "{begun:?}");
+    let events = rig.store.events(&TenantId::new("a"), &id, 0, 1_000).await.expect("read");
+    let deferred = events.iter().filter(|event| event.kind.starts_with("entry.deferred")).count();
+    assert_eq!(deferred, 1, "it is put off every five seconds, and that is said once");
+    assert_eq!(rig.row("a", &id).await.state, BatchState::Completed);
+}
+
+#[tokio::test]
+async fn what_holds_an_entry_up_beside_others_is_named() {
+    let mut rig = Rig::new().await;
+    rig.store.seed_demo().await.expect("seeded");
+    let demo = TenantId::new("demo");
+    let first = rig.many("demo", "first", BatchOptions::default(), 30).await;
+    let second = rig.many("demo", "second", BatchOptions::default(), 30).await;
+    let codes = |held: Vec<(String, String)>| -> Vec<String> {
+        held.into_iter().map(|(code, _)| code).collect()
+    };
+    assert_eq!(codes(rig.held("demo", &first, 30).await), ["fair_share"]);
+    assert!(rig.store.set_max_concurrent(&demo, Some(4)).await.expect("kept"));
+    rig.look().await;
+    assert_eq!(rig.begun.len(), 4);
+    let held = rig.held("demo", &second, 30).await;
+    assert_eq!(
+        held,
+        [(
+            "tenant_concurrency_full".to_owned(),
+            "4 of 4 calls of the tenant are in flight".to_owned()
+        )]
+    );
+}
+
+#[tokio::test]
+async fn numbers_that_may_be_called_again_are_forgotten() {
+    let mut rig = Rig::new().await;
+    let options = BatchOptions { min_gap_s: 300, ..BatchOptions::default() };
+    let id = rig.many("a", "gapped", options, 600).await;
+    rig.run(at(START) + s(1_000)).await;
+    assert_eq!(rig.row("a", &id).await.state, BatchState::Completed);
+    let housekeeping = rig.housekeeping();
+    assert_eq!(housekeeping.tick().await.expect("done"), 600);
+    assert_eq!(housekeeping.tick().await.expect("done"), 0);
+}
+
+#[tokio::test]
 async fn retries_wait_as_their_rule_says_and_for_the_gap() {
     let mut rig = Rig::new().await;
     rig.ends = |_| Some(Outcome::Busy);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dialtone_auth::{Capabilities, NumberKey, NumberKeys, Phone, Secret};
 use dialtone_batch::{
-    BatchMetrics, Calls, Claims, Control, Dispatcher, DispatcherOptions, Happening, Reporter,
-    policy,
+    BatchMetrics, Calls, Claims, Control, Dispatcher, DispatcherOptions, Happening, Housekeeping,
+    Look, Reporter, entry_detail, policy,
 };
 use dialtone_clock::{Clock, TimeScale, Timestamp};
 use dialtone_contract::wire::{BatchOptions, Durations, EntryCompletedRequest, OutcomeMode};
@@ -137,6 +137,20 @@ impl Rig {
     /// What users give orders to.
     pub fn control(&self) -> Control {
         Control::new(self.store.clone(), self.clock.clone())
+    }
+
+    /// What forgets.
+    pub fn housekeeping(&self) -> Housekeeping {
+        Housekeeping::new(self.store.clone(), self.clock.clone())
+    }
+
+    /// What holds the entry, and why.
+    pub async fn held(&self, tenant: &str, id: &BatchId, seq: u32) -> Vec<(String, String)> {
+        let key = EntryKey { batch: id.clone(), seq };
+        let look = Look { now: self.now(), ..Look::default() };
+        let found = entry_detail(&*self.store, &TenantId::new(tenant), &key, &look).await;
+        let found = found.expect("the engine does not fail").expect("it is there");
+        found.explain.held_by.into_iter().map(|hold| (hold.code, hold.detail)).collect()
     }
 
     pub fn now(&self) -> Timestamp {

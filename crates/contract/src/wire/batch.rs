@@ -25,15 +25,18 @@ pub struct TestBatchRequest {
     #[schema(minimum = 1, maximum = 1_000_000)]
     #[serde(default = "defaults::total")]
     pub total: u32,
-    /// Entries planned to fail.
-    #[serde(default = "defaults::fail")]
-    pub fail_count: u32,
-    /// Entries planned to be stuck.
-    #[serde(default = "defaults::stuck")]
-    pub stuck_count: u32,
-    /// Entries planned to be dropped. The rest is planned to complete.
-    #[serde(default = "defaults::dropped")]
-    pub dropped_count: u32,
+    /// Entries planned to fail; 100 if absent. Where all three counts are absent, they are
+    /// the default mix of 149 entries (100 fail, 15 are stuck, 10 are dropped) in the
+    /// proportions of `total` less the `faults`, each rounded down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_count: Option<u32>,
+    /// Entries planned to be stuck; 15 if absent, but see `fail_count`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck_count: Option<u32>,
+    /// Entries planned to be dropped; 10 if absent, but see `fail_count`. The rest is planned
+    /// to complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped_count: Option<u32>,
     /// Entries planned to go wrong in ways that the platform has to bear; they count within
     /// `total`. Only where the counts are a plan.
     #[serde(default, skip_serializing_if = "ScriptedFaults::is_none")]
@@ -52,18 +55,38 @@ pub struct TestBatchRequest {
     pub options: BatchOptions,
 }
 
+/// Entries of the default mix: in all, failed, stuck, dropped.
+const TOTAL: u32 = 149;
+const MIX: [u32; 3] = [100, 15, 10];
+
 mod defaults {
     pub fn total() -> u32 {
-        149
+        super::TOTAL
     }
-    pub fn fail() -> u32 {
-        100
+}
+
+impl TestBatchRequest {
+    /// Entries planned to fail, to be stuck, and to be dropped.
+    pub fn counts(&self) -> [u32; 3] {
+        let asked = [self.fail_count, self.stuck_count, self.dropped_count];
+        if asked.iter().any(Option::is_some) {
+            let [failed, stuck, dropped] = MIX;
+            return [
+                asked[0].unwrap_or(failed),
+                asked[1].unwrap_or(stuck),
+                asked[2].unwrap_or(dropped),
+            ];
+        }
+        let faults: u64 = self.faults.pairs().into_iter().map(|(_, n)| u64::from(n)).sum();
+        let left = u64::from(self.total).saturating_sub(faults);
+        // Never more than `total`, which fits.
+        MIX.map(|n| u32::try_from(left * u64::from(n) / u64::from(TOTAL)).unwrap_or(u32::MAX))
     }
-    pub fn stuck() -> u32 {
-        15
-    }
-    pub fn dropped() -> u32 {
-        10
+
+    /// The same request with its counts spelled out.
+    pub fn spelled_out(self) -> Self {
+        let [failed, stuck, dropped] = self.counts().map(Some);
+        Self { fail_count: failed, stuck_count: stuck, dropped_count: dropped, ..self }
     }
 }
 
@@ -166,4 +189,45 @@ pub struct BatchStatus {
     pub finished_at: Option<Timestamp>,
     /// Where the report is, once it is written.
     pub report_url: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(rest: &str) -> TestBatchRequest {
+        let text = format!(r#"{{"voice_id": "demo", "initiated_by": 1{rest}}}"#);
+        serde_json::from_str(&text).expect("a request")
+    }
+
+    #[test]
+    fn counts_that_are_left_out_follow_the_total() {
+        for (rest, counts) in [
+            ("", MIX),
+            (r#", "total": 149"#, MIX),
+            (r#", "total": 1"#, [0, 0, 0]),
+            (r#", "total": 2"#, [1, 0, 0]),
+            (r#", "total": 1000000"#, [671_140, 100_671, 67_114]),
+            (r#", "total": 4294967295"#, [2_882_528_385, 432_379_257, 288_252_838]),
+            (r#", "total": 159, "faults": {"never_accepts": 10}"#, MIX),
+            (r#", "total": 3, "faults": {"never_accepts": 10}"#, [0, 0, 0]),
+            (r#", "total": 9, "fail_count": 2"#, [2, 15, 10]),
+            (r#", "fail_count": 0, "stuck_count": 0, "dropped_count": 0"#, [0, 0, 0]),
+        ] {
+            assert_eq!(request(rest).counts(), counts, "{rest}");
+        }
+        for total in 0..2_000 {
+            let sum: u32 = request(&format!(r#", "total": {total}"#)).counts().iter().sum();
+            assert!(sum <= total, "{sum} of {total}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_the_same_with_its_counts_spelled_out() {
+        let spelled = request(r#", "fail_count": 100, "stuck_count": 15, "dropped_count": 10"#);
+        let json = |request: TestBatchRequest| {
+            serde_json::to_string(&request.spelled_out()).expect("plain data")
+        };
+        assert_eq!(json(request("")), json(spelled));
+    }
 }

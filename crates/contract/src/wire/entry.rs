@@ -47,7 +47,8 @@ pub struct AttemptView {
     pub room: String,
     /// The LiveKit dispatch, once LiveKit has answered.
     pub dispatch_id: Option<String>,
-    /// When LiveKit answered.
+    /// When LiveKit's answer was recorded. An agent may be faster: then the dial was claimed
+    /// before.
     pub dispatched_at: Option<Timestamp>,
     /// When the dial was claimed.
     pub claimed_at: Option<Timestamp>,

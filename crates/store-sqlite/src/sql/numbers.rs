@@ -1,8 +1,9 @@
 //! `numbers`: who calls a number, and from when on it may be called again.
 
+use dialtone_auth::NumberKey;
 use dialtone_clock::Timestamp;
-use dialtone_contract::{EntryKey, TenantId};
-use dialtone_store::{EntryRow, Held, NumberRelease};
+use dialtone_contract::{BatchId, EntryKey, TenantId};
+use dialtone_store::{EntryRow, Held, NumberRelease, NumberUse};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::convert::{Columns, Result, micros};
@@ -62,4 +63,47 @@ pub(crate) fn release(
         micros(release.free_at),
     ])?;
     Ok(())
+}
+
+/// What stands in the way of a call to the number.
+pub(crate) fn of(
+    connection: &Connection,
+    tenant: &TenantId,
+    number: NumberKey,
+) -> Result<Option<NumberUse>> {
+    let sql = "SELECT batch_id, seq, free_at FROM numbers
+               WHERE tenant_id = ?1 AND number_key = ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let found = statement.query_row(params![tenant.as_str(), number.as_bytes()], |row| {
+        let mut columns = Columns::of(row);
+        let batch: Option<String> = columns.take()?;
+        let seq: Option<u32> = columns.take()?;
+        let free_at = columns.maybe_at()?;
+        let holder = batch.map(BatchId::new).zip(seq);
+        let by = holder.map(|(batch, seq)| NumberUse::By(EntryKey { batch, seq }));
+        Ok(by.or(free_at.map(NumberUse::FreeAt)))
+    });
+    Ok(found.optional()?.flatten())
+}
+
+/// Numbers that have been free since `?1`.
+pub(crate) const FREE: &str = "
+    SELECT tenant_id, number_key FROM numbers INDEXED BY numbers_free
+    WHERE free_at <= ?1 LIMIT ?2";
+
+/// Forgets numbers that have been free since `before`.
+pub(crate) fn forget(connection: &Connection, before: Timestamp, limit: u32) -> Result<u32> {
+    let mut statement = connection.prepare_cached(FREE)?;
+    let rows = statement.query_map(params![before.as_micros(), limit], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?))
+    })?;
+    // All of them are read before the first one goes: they are found by what is removed.
+    let free: Vec<(String, Vec<u8>)> = rows.collect::<rusqlite::Result<_>>()?;
+    let sql = "DELETE FROM numbers WHERE tenant_id = ?1 AND number_key = ?2";
+    let mut remove = connection.prepare_cached(sql)?;
+    let mut forgotten = 0;
+    for (tenant, number) in free {
+        forgotten += remove.execute(params![tenant, number])?;
+    }
+    Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use dialtone_contract::{EntryEvent, EntryState, limits};
+use dialtone_contract::{EntryEvent, EntryState, TenantId, limits};
 
 use super::fixture::{
     accepted, at, claim_due, drive, entry, leased, must_apply, number, snapshot, tenant, transition,
 };
-use crate::{ClaimDue, Claimed, EntryRow, Held, NumberRelease, Pace, Store, Transition};
+use crate::{ClaimDue, Claimed, EntryRow, Held, NumberRelease, NumberUse, Pace, Store, Transition};
 
 fn seqs(entries: &[EntryRow]) -> Vec<u32> {
     entries.iter().map(|entry| entry.key.seq).collect()
@@ -70,6 +70,37 @@ pub(super) async fn a_number_is_called_once_at_a_time(store: Arc<dyn Store>) {
     let later = Held::NumberBusy { free_at: Some(at(50)) };
     assert_eq!((seqs(&some.leased), held(&some)), (vec![1], vec![(2, later)]));
     assert_eq!(seqs(&leased(store, claim(&acme, &second, 50)).await), [2]);
+}
+
+pub(super) async fn the_use_of_a_number_is_told_and_forgotten(store: Arc<dyn Store>) {
+    let store = &*store;
+    let (acme, other) = (tenant("acme"), tenant("other"));
+    let batch = accepted(store, &acme, "one", 3).await;
+    let told = |tenant: TenantId, seq| async move {
+        store.number_use(&tenant, number(seq)).await.expect("read")
+    };
+    assert_eq!(told(acme.clone(), 1).await, None);
+    let claim = ClaimDue { exclusive: true, ..claim_due(&acme, &batch, 9) };
+    let calls = leased(store, claim).await;
+    assert_eq!(told(acme.clone(), 1).await, Some(NumberUse::By(calls[0].key.clone())));
+    assert_eq!(told(other.clone(), 1).await, None);
+    for (call, free_at) in calls.iter().zip([Some(at(40)), Some(at(50))]) {
+        let end = Transition {
+            number: Some(NumberRelease { key: call.number, free_at }),
+            ..transition(call, EntryEvent::LeaseExpired, EntryState::Failed)
+        };
+        must_apply(store, &end).await;
+    }
+    assert_eq!(told(acme.clone(), 1).await, Some(NumberUse::FreeAt(at(40))));
+    assert_eq!(store.forget_numbers(at(39), 9).await.expect("written"), 0);
+    assert_eq!(store.forget_numbers(at(60), 0).await.expect("written"), 0);
+    assert_eq!(store.forget_numbers(at(40), 9).await.expect("written"), 1);
+    assert_eq!(told(acme.clone(), 1).await, None);
+    assert_eq!(told(acme.clone(), 2).await, Some(NumberUse::FreeAt(at(50))));
+    assert_eq!(store.forget_numbers(at(60), 1).await.expect("written"), 1);
+    assert_eq!(store.forget_numbers(at(60), 9).await.expect("written"), 0);
+    let held = told(acme.clone(), 3).await;
+    assert_eq!(held, Some(NumberUse::By(calls[2].key.clone())), "it is in use");
 }
 
 pub(super) async fn only_its_holder_lets_go_of_a_number(store: Arc<dyn Store>) {

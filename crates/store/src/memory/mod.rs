@@ -20,7 +20,7 @@ use self::numbers::Numbers;
 use crate::{
     Accepted, Applied, BatchFilter, BatchLimits, BatchRow, BatchStore, BatchTransition, CallRow,
     Change, ClaimDue, Claimed, Counters, EntryFilter, EntryRow, EventRow, Idempotency, NewBatch,
-    NewEntry, OutboxItem, OutboxRow, StoreError, SuppressionRow, Transition, Webhook,
+    NewEntry, NumberUse, OutboxItem, OutboxRow, StoreError, SuppressionRow, Transition, Webhook,
 };
 
 /// The memory engine. What it holds lasts as long as the value; a simulated crash is
@@ -477,6 +477,18 @@ impl BatchStore for MemoryStore {
         let between = |event: &&EventRow| event.event_seq > after && event.event_seq <= until;
         let own = batch.events.iter().filter(between).filter(|event| event.seq == Some(key.seq));
         Ok(own.cloned().collect())
+    }
+
+    async fn number_use(
+        &self,
+        tenant: &TenantId,
+        number: NumberKey,
+    ) -> Result<Option<NumberUse>, StoreError> {
+        Ok(self.read().numbers.of(&(tenant.clone(), number)))
+    }
+
+    async fn forget_numbers(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError> {
+        Ok(self.write(|state| state.numbers.forget(before, limit)))
     }
 
     async fn put_report(
