@@ -57,12 +57,13 @@ def measured(command, **kwargs):
 
 def ours(lab, folder, gate):
     with tempfile.TemporaryDirectory() as out:
-        command = [lab, "recordings-analyze", "--vad", gate, "--run-dir", out, str(folder)]
+        rows = Path(out, "latency.csv")
+        command = [lab, "recordings-analyze", "--vad", gate, "--run-dir", out, "--out", rows, str(folder)]
         done, cpu = measured(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
         if done.returncode:
             sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}")
         found = {}
-        with open(next(Path(out).glob("*.csv")), newline="") as file:
+        with open(rows, newline="") as file:
             for row in csv.DictReader(file):
                 rows = found.setdefault(row["file"], [])
                 if row["caller_end_s"] and row["agent_start_s"] and row["rtt_ms"]:
