@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use dialtone_batch::event_view;
-use dialtone_contract::wire::{EventView, StreamEnd};
+use dialtone_contract::wire::StreamEnd;
 use dialtone_contract::{
     BatchId, EntryId, EntryKey, ErrorCode, FieldError, Problem, TenantId, limits,
 };
@@ -45,6 +45,19 @@ pub struct EventsQuery {
     entry_id: Option<String>,
 }
 
+/// One message of the stream.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes what `write_event` writes")]
+struct StreamMessage {
+    /// Place of the event in the stream; of the last one, for `done`.
+    id: String,
+    /// Name of the event, or `done`.
+    event: String,
+    /// An `EventView` as JSON; of `done`, a `StreamEnd`.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
+
 /// A batch's events as they happen, as server-sent events.
 ///
 /// Each has its place in the stream as `id`, its name as `event`, and an `EventView` as `data`;
@@ -57,7 +70,7 @@ pub struct EventsQuery {
         EventsQuery,
         ("Last-Event-ID" = Option<String>, Header, description = "Go on after this event.", pattern = "^[0-9]+$"),
     ),
-    responses((status = 200, description = "The events.", content_type = "text/event-stream", body = EventView)),
+    responses((status = 200, description = "The events.", content_type = "text/event-stream", body = StreamMessage)),
     extensions(("x-problems" = json!(["too_many_streams"])))
 )]
 pub async fn stream(
@@ -68,6 +81,10 @@ pub async fn stream(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let batch = BatchId::new(batch_id);
+    if query.after.is_some_and(|after| i64::try_from(after).is_err()) {
+        let detail = "no stream has so many events".to_owned();
+        return Err(refused("/query/after", "out_of_range", detail));
+    }
     let after = match resume(&headers)? {
         // A client that was cut off asks its first question again, with this header.
         Some(after) => Some((after, "/header/Last-Event-ID")),

@@ -7,6 +7,7 @@ use axum::Extension;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use dialtone_contract::wire::{EventView, StreamEnd};
 use dialtone_contract::{ErrorCode, Problem};
 use dialtone_serve::problem::PROBLEM_JSON;
 use serde_json::Value;
@@ -34,7 +35,7 @@ const CAPABILITY: &str = "capability";
         description = "Outbound call batches through voice agents on LiveKit. Every error is a \
             problem (RFC 9457) with a stable `code`; `x-problems` lists the codes of a route.",
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, EventView, StreamEnd)),
     modifiers(&Schemes),
     security(("api_key" = [])),
     tags(

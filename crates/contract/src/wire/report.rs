@@ -61,6 +61,8 @@ pub struct Report {
     /// What came of first attempts, of second ones, and so on.
     pub by_attempt: Vec<AttemptTotals>,
     /// Entries by the number of their attempts.
+    // JSON has no names but texts.
+    #[schema(value_type = BTreeMap<String, u32>)]
     pub attempts_histogram: BTreeMap<u32, u32>,
     /// How long the steps of a call took.
     pub durations_ms: StepDurations,
