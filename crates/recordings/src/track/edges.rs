@@ -19,6 +19,8 @@ const HIDDEN_S: f64 = 0.002;
 const NOISE_S: f64 = 1.0;
 /// How far an edge may lie outside of what the gate says, in seconds.
 const REACH_S: f64 = 0.15;
+/// A beginning may lie further outside: gates do not hear the "th" of "thirty", in seconds.
+const ONSET_S: f64 = 0.24;
 /// Outside of what the gate says, speech goes on over a gap of this length, in seconds: that of
 /// the closure of a "t" ..
 const CLOSURE_S: f64 = 0.09;
@@ -95,7 +97,7 @@ pub fn sounds(
         let noise = noise.unwrap_or(Noise::NONE);
         let before = n.checked_sub(1).map_or(0, |n| regions[n].end);
         let after = regions.get(n + 1).map_or(heard.levels.len(), |next| next.start);
-        let reach = region.start.saturating_sub(frames(REACH_S)).max(before)
+        let reach = region.start.saturating_sub(frames(ONSET_S)).max(before)
             ..(region.end + frames(REACH_S)).min(after);
         refine(heard, echo, region, &reach, noise, &mut found);
     }
