@@ -123,10 +123,12 @@ fn quiet(
     for region in others {
         listening[region.start.min(length)..region.end.min(length)].fill(true);
     }
-    listening.iter_mut().zip(echo).for_each(|(listening, echo)| *listening &= !echo);
     let all = listening.iter().filter(|listening| **listening).count();
-    let still = quiet.iter().zip(&listening).filter(|(quiet, of)| **quiet && **of).count();
+    // Where the other side's echo is all there is, this side is still.
+    let echoes = |frame: usize| echo.get(frame).copied().unwrap_or(false);
+    let still = (0..length).filter(|n| listening[*n] && (quiet[*n] || echoes(*n))).count();
     if all >= frames(ENOUGH_S) && (still as f64) < all as f64 * BUSY {
+        listening.iter_mut().zip(echo).for_each(|(listening, echo)| *listening &= !echo);
         return (listening, MARGIN_BUSY_DB);
     }
     quiet.iter_mut().zip(echo).for_each(|(quiet, echo)| *quiet &= !echo);
