@@ -17,7 +17,8 @@ const COMMAND: &str = "recordings:selftest";
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Self-test")]
 pub struct Args {
-    /// Which gate. Bounds are for the default gate, silero; of the others the errors are told.
+    /// Which gate. The default gate, silero, must keep to all bounds, the others to those for
+    /// ordinary calls.
     #[arg(long, value_enum, default_value_t = Gate::All)]
     vad: Gate,
     /// Calls of each condition, 85 seconds each.

@@ -59,6 +59,12 @@ impl Bound {
         Self { pool, name, unit, limit, of }
     }
 
+    /// Whether the faster gates must keep to it too: they do as well on ordinary calls, and are
+    /// fooled on others.
+    pub fn is_for_every_gate(&self) -> bool {
+        self.pool == Pool::Telephone
+    }
+
     /// The check's name, whether it holds, and what was seen. What cannot be told does not hold.
     pub fn judge(&self, pools: &Pools) -> (String, bool, String) {
         let score = match self.pool {

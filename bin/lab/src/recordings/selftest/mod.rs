@@ -101,10 +101,12 @@ fn selftest(args: &Args) -> Result<(), Failure> {
         csv.push_str(&table::csv("made", outcome));
         metrics(outcome);
     }
-    for outcome in outcomes.iter().filter(|outcome| outcome.gate == GateKind::default()) {
-        for bound in bounds::MADE {
+    for outcome in &outcomes {
+        let default = outcome.gate == GateKind::default();
+        let of = if default { String::new() } else { format!("{}_", outcome.gate.as_str()) };
+        for bound in bounds::MADE.iter().filter(|bound| default || bound.is_for_every_gate()) {
             let (name, passed, detail) = bound.judge(&outcome.pools());
-            check(&name, passed, took, detail, bounds::HINT);
+            check(&format!("{of}{name}"), passed, took, detail, bounds::HINT);
         }
     }
     people_too(args, &seeds, &mut csv)?;
