@@ -24,35 +24,38 @@ impl Dispatcher {
     pub async fn run(self, shutdown: CancellationToken) {
         let this = Arc::new(self);
         let tasks = TaskTracker::new();
-        tasks.spawn(Arc::clone(&this).end_cancelled_batches(shutdown.clone()));
-        let mut changes = this.store.changes();
-        while !shutdown.is_cancelled() {
-            // Interest first, then the look: a change in between wakes the wait below.
-            changes.mark_unchanged();
-            let since = this.clock.now();
-            let ticked = this.tick(&tasks, &shutdown).await;
-            this.note_store(ticked.as_ref().err());
-            let wait = match ticked {
-                Ok(true) => continue,
-                Ok(false) => this.until_next(since).await,
-                Err(_) => POLL,
-            };
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                _ = changes.changed() => {}
-                () = this.freed.notified() => {}
-                () = tokio::time::sleep(wait) => {}
-            }
-        }
+        tokio::join!(this.work(&tasks, &shutdown), this.end_cancelled_batches(&shutdown));
         tasks.close();
         if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
             tracing::warn!(left = tasks.len(), "dispatches were still under way at the end");
         }
     }
 
+    async fn work(self: &Arc<Self>, tasks: &TaskTracker, shutdown: &CancellationToken) {
+        let mut changes = self.store.changes();
+        while !shutdown.is_cancelled() {
+            // Interest first, then the look: a change in between wakes the wait below.
+            changes.mark_unchanged();
+            let since = self.clock.now();
+            let ticked = self.tick(tasks, shutdown).await;
+            self.note_store(ticked.as_ref().err());
+            let wait = match ticked {
+                Ok(true) => continue,
+                Ok(false) => self.until_next(since).await,
+                Err(_) => POLL,
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                _ = changes.changed() => {}
+                () = self.freed.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
     /// Ends the entries of cancelled batches, slice by slice and beside the loop: hundreds of
     /// thousands of them hold up no claim, and wait for none.
-    async fn end_cancelled_batches(self: Arc<Self>, shutdown: CancellationToken) {
+    async fn end_cancelled_batches(&self, shutdown: &CancellationToken) {
         let mut changes = self.store.changes();
         while !shutdown.is_cancelled() {
             changes.mark_unchanged();
