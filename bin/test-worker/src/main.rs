@@ -38,7 +38,12 @@ const REGISTRATION: &str = "livekit";
 #[command(name = "test-worker", version)]
 struct Args {
     /// LiveKit server.
-    #[arg(long, env = "LIVEKIT_URL", default_value = "http://127.0.0.1:7880")]
+    #[arg(
+        long,
+        env = "LIVEKIT_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:7880"
+    )]
     livekit_url: String,
     /// Name to register under.
     #[arg(long, default_value = TEST_WORKER_NAME)]

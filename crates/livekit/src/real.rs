@@ -40,6 +40,13 @@ fn checked<T>(result: ServiceResult<T>) -> Result<T, LiveKitError> {
         ServiceError::Twirp(ServerError::Request(request)) if request.is_connect() => {
             LiveKitError::NotSent("no connection".to_owned())
         }
+        // The library's own words name the server's address, and tenants are told why.
+        ServiceError::Twirp(ServerError::Request(request)) if request.is_timeout() => {
+            LiveKitError::Unknown(format!("no answer within {REQUEST_TIMEOUT:?}"))
+        }
+        ServiceError::Twirp(ServerError::Request(_)) => {
+            LiveKitError::Unknown("the connection broke off".to_owned())
+        }
         // A 4xx is a decision; everything else leaves it open whether it was done.
         ServiceError::Twirp(ServerError::Twirp(code)) if !may_have_happened(&code.code) => {
             LiveKitError::Refused(code.to_string())
