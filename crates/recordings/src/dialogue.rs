@@ -230,3 +230,7 @@ fn confidence(sounds: &[&Sound]) -> f64 {
     let product: f64 = sounds.iter().map(sure).product();
     (product * 1e3).round() / 1e3
 }
+
+#[cfg(test)]
+#[path = "dialogue_tests.rs"]
+mod tests;

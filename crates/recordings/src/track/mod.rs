@@ -10,4 +10,6 @@ pub(crate) use self::ear::{Ear, Heard};
 pub(crate) use self::echo::Echo;
 pub(crate) use self::edges::{Sound, sounds};
 pub(crate) use self::level::FRAME_S;
+#[cfg(test)]
+pub(crate) use self::level::frames;
 pub(crate) use self::regions::regions;
