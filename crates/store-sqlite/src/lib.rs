@@ -19,7 +19,6 @@ mod migrate;
 mod open;
 mod ports;
 mod reader;
-mod specs;
 mod sql;
 mod store;
 #[cfg(test)]

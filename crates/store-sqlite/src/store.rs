@@ -10,7 +10,7 @@ use dialtone_contract::{BatchId, BatchState, EntryKey, TenantId};
 use dialtone_store::{
     Accepted, Applied, BatchFilter, BatchRow, BatchStore, BatchTransition, CallRow, Change,
     ClaimDue, Claimed, EntryFilter, EntryRow, EventRow, Idempotency, NewBatch, NewEntry, NumberUse,
-    StoreError,
+    Specs, StoreError,
 };
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -19,7 +19,6 @@ use crate::convert::{Fault, Result};
 use crate::lock::DirLock;
 use crate::open::{self, DB_FILE, OpenError};
 use crate::reader::{self, Readers};
-use crate::specs::Specs;
 use crate::sql::{
     apply, batches, claim, entries, events, idempotency, meta, numbers, outbox, reports,
 };

@@ -21,6 +21,7 @@ pub mod memory_access;
 mod outbox;
 mod port;
 mod row;
+mod specs;
 mod webhook;
 
 pub use access::{Access, ApiKeyRow, NewApiKey};
@@ -37,4 +38,5 @@ pub use row::{
     BatchLimits, BatchMode, BatchRow, BatchSpec, CallRow, CounterKey, Counters, EntryRow, EventRow,
     NewBatch, NewEntry, OutboxRow, SuppressionRow,
 };
+pub use specs::Specs;
 pub use webhook::{Webhook, WebhookEvents};

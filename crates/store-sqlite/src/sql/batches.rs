@@ -6,12 +6,12 @@ use dialtone_clock::Timestamp;
 use dialtone_contract::{BatchId, BatchState, CancelMode, TenantId};
 use dialtone_store::{
     BatchFilter, BatchLimits, BatchRow, BatchSpec, BatchTransition, ClaimDue, Counters, NewBatch,
+    Specs,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{counters, entries, rejects};
 use crate::convert::{self, Columns, Fault, Result};
-use crate::specs::Specs;
 
 macro_rules! columns {
     ($rest:literal) => {
