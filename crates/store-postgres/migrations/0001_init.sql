@@ -225,6 +225,9 @@ CREATE TABLE numbers (
     PRIMARY KEY (tenant_id, number_key)
 );
 
+-- Numbers that are free again are forgotten, the longest free ones first.
+CREATE INDEX numbers_free ON numbers (free_at) WHERE free_at IS NOT NULL;
+
 CREATE TABLE suppressions (
     tenant_id  text COLLATE "C" NOT NULL,
     number_key bytea NOT NULL,

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use dialtone_auth::NumberKey;
 use dialtone_clock::{Clock, ScaledClock, Timeline, Timestamp};
 use dialtone_contract::{BatchId, BatchState, EntryKey, TenantId};
 use dialtone_store::{
     Accepted, Applied, BatchFilter, BatchRow, BatchStore, BatchTransition, CallRow, Change,
-    ClaimDue, Claimed, EntryFilter, EntryRow, EventRow, Idempotency, NewBatch, NewEntry, Specs,
-    StoreError,
+    ClaimDue, Claimed, EntryFilter, EntryRow, EventRow, Idempotency, NewBatch, NewEntry, NumberUse,
+    Specs, StoreError,
 };
 use futures_util::future::try_join3;
 use tokio::sync::watch;
@@ -20,7 +21,7 @@ use crate::hints::Hints;
 use crate::pool::{Lent, Pool};
 use crate::session::{Session, Shared};
 use crate::sql::apply::{Bounds, apply};
-use crate::sql::{batches, claim, entries, events, idempotency, meta, outbox, reports};
+use crate::sql::{batches, claim, entries, events, idempotency, meta, numbers, outbox, reports};
 use crate::target::Target;
 use crate::{OpenError, Options, migrate, open};
 
@@ -391,6 +392,23 @@ impl BatchStore for PostgresStore {
         until: u64,
     ) -> std::result::Result<Vec<EventRow>, StoreError> {
         Ok(events::of_entry(&*self.read().await?, tenant, key, after, until).await?)
+    }
+
+    async fn number_use(
+        &self,
+        tenant: &TenantId,
+        number: NumberKey,
+    ) -> std::result::Result<Option<NumberUse>, StoreError> {
+        Ok(numbers::of(&*self.read().await?, tenant, number).await?)
+    }
+
+    async fn forget_numbers(
+        &self,
+        before: Timestamp,
+        limit: u32,
+    ) -> std::result::Result<u32, StoreError> {
+        self.write(move |session| async move { numbers::forget(&session, before, limit).await })
+            .await
     }
 
     async fn put_report(

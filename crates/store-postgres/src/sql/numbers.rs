@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dialtone_auth::NumberKey;
-use dialtone_contract::TenantId;
-use dialtone_store::{ClaimDue, EntryRow, Held, Transition};
+use dialtone_clock::Timestamp;
+use dialtone_contract::{BatchId, EntryKey, TenantId};
+use dialtone_store::{ClaimDue, EntryRow, Held, NumberUse, Transition};
 
 use crate::convert::{Columns, micros, name};
-use crate::fault::Result;
+use crate::fault::{Ended, Result};
 use crate::session::{Session, Values};
 
 /// Takes numbers for entries, in the order of their keys; gives those that were taken. A
@@ -110,4 +111,36 @@ impl<'a> Releases<'a> {
         let values: Values<'_> = &[&tenants, &numbers, &batches, &seqs, &free_at];
         session.touch(&release, values).await.map(drop)
     }
+}
+
+/// What stands in the way of a call to the number.
+pub(crate) async fn of(
+    session: &Session,
+    tenant: &TenantId,
+    number: NumberKey,
+) -> Result<Option<NumberUse>> {
+    let sql = "SELECT batch_id, seq, free_at FROM numbers
+               WHERE tenant_id = $1 AND number_key = $2";
+    let found = session.ask_one(sql, &[&tenant.as_str(), &number.as_bytes().as_slice()]).await?;
+    let Some(row) = found else { return Ok(None) };
+    let mut columns = Columns::of(&row);
+    let batch: Option<String> = columns.take()?;
+    let holder = batch.map(BatchId::new).zip(columns.maybe_u32()?);
+    let by = holder.map(|(batch, seq)| NumberUse::By(EntryKey { batch, seq }));
+    Ok(by.or(columns.maybe_at()?.map(NumberUse::FreeAt)))
+}
+
+/// Forgets numbers that are free. What a claim takes in this moment is left to it.
+pub(crate) const FORGET: &str = "
+    WITH free AS MATERIALIZED (
+        SELECT tenant_id, number_key FROM numbers
+        WHERE free_at <= $1 ORDER BY free_at LIMIT $2
+        FOR UPDATE SKIP LOCKED)
+    DELETE FROM numbers AS n USING free
+    WHERE n.tenant_id = free.tenant_id AND n.number_key = free.number_key";
+
+/// Forgets numbers that have been free since `before`.
+pub(crate) async fn forget(session: &Session, before: Timestamp, limit: u32) -> Ended<u32> {
+    let forgotten = session.write(FORGET, &[&before.as_micros(), &i64::from(limit)]).await?;
+    Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
 }
