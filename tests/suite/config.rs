@@ -10,6 +10,8 @@ use tokio::process::Command;
 const BY_DEFAULT: &str = "\
 --roles                 api,dispatcher         default
 --data-dir              data                   default
+--database-url          -                      default
+--database-schema       dialtone               default
 --bind                  127.0.0.1              default
 --api-port              8000                   default
 --listen-fd             -                      default
@@ -86,7 +88,7 @@ async fn every_setting_has_its_value_and_its_origin() {
 async fn a_setting_that_cannot_be_used_is_named_and_not_repeated() {
     for (name, value) in [
         ("DIALTONE_SECRET", "hunter2"),
-        ("DATABASE_URL", "postgres://u:hunter2@db.test/x"),
+        ("DATABASE_URL", "mysql://u:hunter2@db.test/x"),
         ("DIALTONE_API_KEYS_FILE", "/nowhere/keys"),
         ("LIVEKIT_API_SECRET", "hunter2"),
         ("LIVEKIT_URL", "wss://livekit.test"),

@@ -2,34 +2,20 @@
 //! a server runs on the data directory, and hold for it from its next request on.
 
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use dialtone_auth::KeyHash;
 use dialtone_auth::api_key::{self, RANDOM_BYTES};
 use dialtone_contract::TenantId;
 use dialtone_store::{Access, NewApiKey};
-use dialtone_store_sqlite::SqliteStore;
 
 use crate::config;
+use crate::database::Place;
 
 /// Characters of a name at most.
 const NAME_MAX: usize = 100;
-
-/// Where the store is.
-#[derive(clap::Args)]
-pub struct Place {
-    /// Folder with the embedded store; a running server may own it.
-    #[arg(long, default_value = "data")]
-    data_dir: PathBuf,
-}
-
-impl Place {
-    fn open(&self) -> anyhow::Result<SqliteStore> {
-        Ok(SqliteStore::open_beside(&self.data_dir, config::clock()?)?)
-    }
-}
 
 /// Subcommands of `tenant`.
 #[derive(clap::Subcommand)]
@@ -113,11 +99,11 @@ pub enum UserCommand {
 pub async fn tenant(command: TenantCommand) -> anyhow::Result<ExitCode> {
     match command {
         TenantCommand::Add { name, place } => {
-            let added = place.open()?.add_tenant(&name).await?;
+            let added = open(&place).await?.add_tenant(&name).await?;
             done(added, &format!("tenant `{name}`"))
         }
         TenantCommand::List { place } => {
-            print(place.open()?.tenants().await?.iter().map(ToString::to_string))
+            print(open(&place).await?.tenants().await?.iter().map(ToString::to_string))
         }
     }
 }
@@ -127,8 +113,8 @@ pub async fn key(command: KeyCommand) -> anyhow::Result<ExitCode> {
     match command {
         KeyCommand::Add { tenant, name, place } => {
             checked(name.as_deref().unwrap_or("-"))?;
-            let store = place.open()?;
-            known(&store, &tenant).await?;
+            let store = open(&place).await?;
+            known(&*store, &tenant).await?;
             let (id, key) = api_key::new_key(random()?);
             let (hash, at) = (KeyHash::of(key.expose()), config::clock()?.now());
             let new = NewApiKey { id, name, hash, at };
@@ -139,7 +125,7 @@ pub async fn key(command: KeyCommand) -> anyhow::Result<ExitCode> {
             print([key.expose().to_owned()])
         }
         KeyCommand::List { tenant, place } => {
-            let store = place.open()?;
+            let store = open(&place).await?;
             let tenants = match tenant {
                 Some(tenant) => vec![tenant],
                 None => store.tenants().await?,
@@ -155,7 +141,7 @@ pub async fn key(command: KeyCommand) -> anyhow::Result<ExitCode> {
             print(lines.iter().map(|line| line.trim_end().to_owned()))
         }
         KeyCommand::Revoke { id, place } => {
-            let store = place.open()?;
+            let store = open(&place).await?;
             // Whoever pastes a whole key must not read it again in the error.
             let Some(row) = store.api_key(&id).await? else {
                 bail!("there is no key with this id; `dialtone key list` shows the ids");
@@ -174,17 +160,21 @@ pub async fn key(command: KeyCommand) -> anyhow::Result<ExitCode> {
 pub async fn voice(command: VoiceCommand) -> anyhow::Result<ExitCode> {
     let VoiceCommand::Add { name, tenant, place } = command;
     checked(&name)?;
-    let store = place.open()?;
-    known(&store, &tenant).await?;
+    let store = open(&place).await?;
+    known(&*store, &tenant).await?;
     done(store.add_voice(&tenant, &name).await?, &format!("voice `{name}` of `{tenant}`"))
 }
 
 /// Runs a subcommand of `user`.
 pub async fn user(command: UserCommand) -> anyhow::Result<ExitCode> {
     let UserCommand::Add { id, tenant, place } = command;
-    let store = place.open()?;
-    known(&store, &tenant).await?;
+    let store = open(&place).await?;
+    known(&*store, &tenant).await?;
     done(store.add_user(&tenant, id).await?, &format!("user {id} of `{tenant}`"))
+}
+
+async fn open(place: &Place) -> anyhow::Result<Arc<dyn Access>> {
+    Ok(place.open_beside(config::clock()?).await?.access())
 }
 
 fn checked(name: &str) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use dialtone_auth::env::Origin;
 use dialtone_auth::{Secret, env};
 use dialtone_clock::{Clock, ScaledClock, Timeline};
@@ -70,14 +70,6 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)
-}
-
-/// Refuses a setting that would be silently ignored.
-pub fn refuse_other_stores() -> anyhow::Result<()> {
-    if std::env::var_os("DATABASE_URL").is_some_and(|url| !url.is_empty()) {
-        bail!("DATABASE_URL is set, and this version has the embedded store only; unset it");
-    }
-    Ok(())
 }
 
 /// The clock on the run's timeline.

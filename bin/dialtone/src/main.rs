@@ -2,6 +2,7 @@
 
 mod access;
 mod config;
+mod database;
 mod explain;
 mod keys_file;
 mod seed;

@@ -1,11 +1,13 @@
-//! `dialtone serve`: the API and the dispatcher in one process, over the embedded store.
+//! `dialtone serve`: the API and the dispatcher in one process, over one store.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use dialtone_api::{Access, Api, Streams, Uploads, guarded};
@@ -19,8 +21,7 @@ use dialtone_livekit::{LiveKit, RealLiveKit};
 use dialtone_serve::address_file::{self, AddressFile};
 use dialtone_serve::health::Health;
 use dialtone_serve::{Limits, ListenArgs, listen, make_room, serve, shutdown_signal};
-use dialtone_store::{Directory as _, Store};
-use dialtone_store_sqlite::SqliteStore;
+use dialtone_store::Store;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::database::Place;
 use crate::settings::{Settings, shown_url};
 use crate::{config, webhook};
 
@@ -44,9 +46,8 @@ pub struct Args {
     /// What this process does.
     #[arg(long, value_delimiter = ',', default_value = "api,dispatcher")]
     roles: Vec<Role>,
-    /// Folder with the embedded store; made if it does not exist.
-    #[arg(long, default_value = "data")]
-    pub(crate) data_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: Place,
     /// Address to listen on.
     #[arg(long, default_value_t = Ipv4Addr::LOCALHOST.into())]
     bind: IpAddr,
@@ -85,14 +86,16 @@ enum Role {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let shutdown = shutdown_signal();
     let Settings { clock, livekit: key, keys, .. } = Settings::read(&args)?;
-    let sqlite = Arc::new(SqliteStore::open(&args.data_dir, Arc::clone(&clock))?);
-    sqlite.seed_demo().await?;
-    let secret = config::platform_secret(&args.data_dir)?;
+    let database = args.place.open(Arc::clone(&clock)).await?;
+    let (store, stored) = (database.store(), database.access());
+    store.seed_demo().await?;
+    let secret = config::platform_secret(&args.place.data_dir)?;
+    database.agree_on(&secret).await?;
     let keys = match keys {
-        Some(file) => file.known(&*sqlite).await?,
+        Some(file) => file.known(&*stored).await?,
         None => Vec::new(),
     };
-    let access = Arc::new(Access::new(sqlite.clone(), keys).await?);
+    let access = Arc::new(Access::new(stored, keys).await?);
     let listener = listen(
         LISTENER,
         &ListenArgs {
@@ -110,15 +113,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let health = Health::start();
     let livekit = Arc::new(RealLiveKit::new(&args.livekit_url, &key));
-    let store: Arc<dyn Store> = sqlite.clone();
-    health.registry().register_collector(Box::new(Disk(Arc::downgrade(&sqlite))));
+    health.registry().register_collector(Box::new(Disk(database.slowest_commit())));
     let parts = Parts {
         store,
         livekit,
         clock,
         health: health.clone(),
         secret,
-        data_dir: args.data_dir.clone(),
+        data_dir: args.place.data_dir.clone(),
+        abandoned_after: database.abandoned_after(),
         dev_livekit: env::is_dev_livekit(&args.livekit_url, &key),
         died: Arc::default(),
     };
@@ -136,7 +139,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         router = router.merge(dialtone_api::routes(parts.api(metrics, access, trouble, &shutdown)));
     }
     let router = health.observe(router);
-    tracing::info!(url, livekit = shown_url(&args.livekit_url), data = %args.data_dir.display(), "serving");
+    tracing::info!(url, livekit = shown_url(&args.livekit_url), store = %args.place, "serving");
     let limits = Limits::default();
     make_room(limits.connections);
     let drained = serve(listener, router, limits, shutdown.clone()).await?;
@@ -164,14 +167,19 @@ async fn follow_trouble(mut trouble: watch::Receiver<Trouble>, health: Health) {
     }
 }
 
-/// How slow the disk has been. Weak, so that the metrics keep no store open.
-#[derive(Debug)]
-struct Disk(Weak<SqliteStore>);
+/// How slow the disk has been: the longest commit, as long as there is a store.
+struct Disk(Box<dyn Fn() -> Option<Duration> + Send + Sync>);
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Disk")
+    }
+}
 
 impl Collector for Disk {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Some(store) = self.0.upgrade() else { return Ok(()) };
-        let slowest = ConstGauge::new(store.slowest_commit().as_secs_f64());
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(slowest) = (self.0)() else { return Ok(()) };
+        let slowest = ConstGauge::new(slowest.as_secs_f64());
         let help = "Wall time of the longest commit since the start";
         let unit = Some(&Unit::Seconds);
         let metric =
@@ -187,6 +195,8 @@ struct Parts {
     health: Health,
     secret: Secret,
     data_dir: PathBuf,
+    /// Wall time after which a batch that is still loading is nobody's.
+    abandoned_after: Duration,
     /// Whether LiveKit is one for development, behind which no phone rings.
     dev_livekit: bool,
     /// Set when a loop without which the server must not go on has died.
@@ -247,8 +257,7 @@ impl Parts {
             metrics,
         )
         .await?;
-        // The data directory is locked: no other server can be loading a batch.
-        dispatcher.discard_unfinished_loads().await?;
+        dispatcher.discard_unfinished_loads(self.abandoned_after).await?;
         let trouble = dispatcher.trouble();
         tokio::spawn(follow_trouble(trouble.clone(), self.health.clone()));
         self.spawn_vital(tasks, shutdown, "dispatcher", dispatcher.run(shutdown.clone()));

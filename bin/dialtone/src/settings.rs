@@ -39,12 +39,12 @@ impl Settings {
     /// # Errors
     /// If a value cannot be used; names the variable and repeats no secret.
     pub fn read(args: &serve::Args) -> anyhow::Result<Self> {
-        config::refuse_other_stores()?;
+        args.place.check()?;
         Ok(Self {
             clock: config::clock()?,
             livekit: env::livekit_key(&args.livekit_url)?,
             keys: KeysFile::named()?,
-            secret: config::present_secret(&args.data_dir)?,
+            secret: config::present_secret(&args.place.data_dir)?,
         })
     }
 
@@ -57,7 +57,7 @@ impl Settings {
         let keys = keys.map(|file| format!("{} ({} keys)", file.path.display(), file.keys.len()));
         let keys_from = keys.as_ref().map_or("default", |_| "environment");
         let made = || {
-            let path = config::secret_file(&args.data_dir);
+            let path = config::secret_file(&args.place.data_dir);
             format!("default (made by the first `serve`, in {})", path.display())
         };
         let hidden = secret.as_ref().map(|_| HIDDEN.to_owned());

@@ -1,19 +1,18 @@
 //! `dialtone verify`: the invariants of one batch, recounted from rows.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
 use dialtone_contract::{BatchId, TenantId};
-use dialtone_store_sqlite::SqliteStore;
+
+use crate::database::Place;
 
 /// Arguments of `verify`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder with the embedded store; a running server may own it.
-    #[arg(long, default_value = "data")]
-    data_dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// The batch.
     #[arg(long)]
     batch: String,
@@ -27,10 +26,11 @@ pub struct Args {
 
 /// Prints the invariants; fails if one does not hold.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let store = SqliteStore::open_read_only(&args.data_dir)?;
+    let database = args.place.open_read_only().await?;
+    let store = database.store();
     let batch = BatchId::new(args.batch);
-    let Some(found) = dialtone_batch::verify(&store, &args.tenant, &batch).await? else {
-        bail!("tenant `{}` has no batch `{batch}` in {}", args.tenant, args.data_dir.display());
+    let Some(found) = dialtone_batch::verify(&*store, &args.tenant, &batch).await? else {
+        bail!("tenant `{}` has no batch `{batch}` in {}", args.tenant, args.place);
     };
     let mut out = std::io::stdout().lock();
     if args.json {

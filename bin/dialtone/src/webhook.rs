@@ -3,7 +3,6 @@
 mod client;
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -11,10 +10,9 @@ use clap::Subcommand;
 use dialtone_auth::WebhookKeys;
 use dialtone_batch::check_url;
 use dialtone_contract::{TenantId, limits};
-use dialtone_store::{Webhook, WebhookEvents, Webhooks as _};
-use dialtone_store_sqlite::SqliteStore;
+use dialtone_store::{Webhook, WebhookEvents};
 
-use crate::config;
+use crate::{config, database};
 
 pub use client::Client;
 
@@ -39,9 +37,8 @@ enum Verb {
 
 #[derive(clap::Args)]
 struct Place {
-    /// Folder with the embedded store; a running server may own it.
-    #[arg(long, global = true, default_value = "data")]
-    data_dir: PathBuf,
+    #[command(flatten)]
+    store: database::Place,
     /// The tenant.
     #[arg(long, global = true, default_value = "demo")]
     tenant: TenantId,
@@ -92,7 +89,7 @@ async fn add(place: &Place, args: AddArgs) -> anyhow::Result<ExitCode> {
     let AddArgs { url, events } = args;
     // Not the URL itself: a query may carry a credential.
     check_url(&url).context("the URL cannot be a webhook")?;
-    let store = SqliteStore::open_beside(&place.data_dir, config::clock()?)?;
+    let store = place.store.open_beside(config::clock()?).await?.store();
     let there = store.webhooks(&place.tenant).await?.len();
     if there >= limits::WEBHOOKS_MAX {
         bail!("tenant `{}` has {there} webhooks, which is the most; remove one", place.tenant);
@@ -106,7 +103,7 @@ async fn add(place: &Place, args: AddArgs) -> anyhow::Result<ExitCode> {
     if !store.add_webhook(&place.tenant, &webhook).await? {
         bail!("there is no tenant `{}`", place.tenant);
     }
-    let keys = WebhookKeys::new(&config::platform_secret(&place.data_dir)?);
+    let keys = WebhookKeys::new(&config::platform_secret(&place.store.data_dir)?);
     let key = keys.of(place.tenant.as_str(), &webhook.id);
     let mut out = std::io::stdout().lock();
     // Shown to who may make it: whoever reads the data directory can derive it.
@@ -116,7 +113,7 @@ async fn add(place: &Place, args: AddArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn list(place: &Place, args: &ListArgs) -> anyhow::Result<ExitCode> {
-    let store = SqliteStore::open_read_only(&place.data_dir)?;
+    let store = place.store.open_read_only().await?.store();
     let found = store.webhooks(&place.tenant).await?;
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -137,7 +134,7 @@ async fn list(place: &Place, args: &ListArgs) -> anyhow::Result<ExitCode> {
 
 async fn remove(place: &Place, args: &RemoveArgs) -> anyhow::Result<ExitCode> {
     let id = &args.id;
-    let store = SqliteStore::open_beside(&place.data_dir, config::clock()?)?;
+    let store = place.store.open_beside(config::clock()?).await?.store();
     if !store.remove_webhook(&place.tenant, id).await? {
         bail!("tenant `{}` has no webhook `{id}`", place.tenant);
     }

@@ -111,7 +111,7 @@ impl Server {
         let (store, metrics) = (Arc::clone(&self.store), BatchMetrics::default());
         let dispatcher = Dispatcher::new(store, livekit.clone(), clock, options, metrics).await?;
         if alone {
-            dispatcher.discard_unfinished_loads().await?;
+            dispatcher.discard_unfinished_loads(Duration::ZERO).await?;
         }
         self.serving.send_replace(true);
         let clock = Arc::new(self.world.clock.clone());

@@ -74,9 +74,9 @@ impl Fault {
         }
     }
 
-    /// Whether the server itself says that the transaction is undone. A session that is
-    /// being ended says nothing about its transaction.
-    fn is_undone(&self) -> bool {
+    /// Whether the server itself says that the transaction is undone, and lives on. A session
+    /// that is being ended says nothing about its transaction.
+    pub(crate) fn is_undone(&self) -> bool {
         let Self::Postgres(error) = self else { return false };
         let severity = error.as_db_error().map(tokio_postgres::error::DbError::parsed_severity);
         severity == Some(Some(Severity::Error))

@@ -28,3 +28,11 @@ mod target;
 
 pub use open::{OpenError, Options};
 pub use store::PostgresStore;
+
+#[cfg(test)]
+extern crate self as dialtone_store_postgres;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,22 @@ impl Options {
     pub fn at(url: Secret) -> Self {
         Self { url, schema: Self::SCHEMA.to_owned() }
     }
+
+    /// Whether URL and schema can be used, as far as that shows without asking the database.
+    ///
+    /// # Errors
+    /// If they cannot.
+    pub fn check(&self) -> Result<(), OpenError> {
+        Target::parse(&self.url, &self.schema).map(drop)
+    }
+
+    /// Where the store is, without a password.
+    pub fn place(&self) -> String {
+        match Target::parse(&self.url, &self.schema) {
+            Ok(target) => format!("schema {} of {target}", target.schema()),
+            Err(error) => error.to_string(),
+        }
+    }
 }
 
 /// Why a database cannot be opened. No message has a password in it.
@@ -35,7 +51,7 @@ impl Options {
 pub enum OpenError {
     /// The URL cannot be read.
     #[error(
-        "the database URL cannot be used: {detail}; \
+        "the database URL (DATABASE_URL) cannot be used: {detail}; \
          write postgres://USER:PASSWORD@HOST:PORT/DATABASE"
     )]
     Url {
@@ -44,7 +60,7 @@ pub enum OpenError {
     },
     /// The URL asks for TLS.
     #[error(
-        "the database URL asks for sslmode=require, and this version speaks no TLS to a \
+        "the database URL (DATABASE_URL) asks for sslmode=require, and this version speaks no TLS to a \
          database; use a local database or a tunnel, and sslmode=disable"
     )]
     Tls,

@@ -193,7 +193,15 @@ impl Session {
         asked: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>,
     ) -> Result<T> {
         match tokio::time::timeout(ANSWER, asked).await {
-            Ok(answer) => Ok(answer?),
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                let fault = Fault::from(error);
+                // Whatever this is, the next one need not find it out.
+                if !fault.is_undone() {
+                    self.unfit.store(true, Ordering::Release);
+                }
+                Err(fault)
+            }
             Err(_) => {
                 self.unfit.store(true, Ordering::Release);
                 Err(Fault::Silent)

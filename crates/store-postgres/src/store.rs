@@ -90,7 +90,7 @@ impl PostgresStore {
 
     /// Where the store is, without a password.
     pub fn place(&self) -> String {
-        format!("{} (schema {})", self.pool.target(), self.pool.target().schema())
+        format!("schema {} of {}", self.pool.target().schema(), self.pool.target())
     }
 
     /// Wall time of the longest group of changes so far; zero for a store that is only read.
@@ -109,6 +109,19 @@ impl PostgresStore {
         }
         self.pool.close();
         self.writer.close();
+    }
+
+    /// Writes down a number that all servers must agree on, if it is the first; whether it is
+    /// what stands there.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn agree_on(
+        &self,
+        name: &'static str,
+        value: i64,
+    ) -> std::result::Result<bool, StoreError> {
+        self.write(move |session| async move { meta::agree_on(&session, name, value).await }).await
     }
 
     /// A session to read with.

@@ -18,7 +18,7 @@ dialtone_store::conformance_suite!(empty);
 
 #[tokio::test]
 async fn access_is_as_every_engine_has_it() {
-    let Some((store, ..)) = support::store("access").await else { return };
+    let Some((store, _place, _cluster)) = support::store("access").await else { return };
     dialtone_store::conformance::access(&store).await;
     let acme = TenantId::new("acme");
     assert!(store.has_voice(&acme, "v").await.expect("read"));
@@ -28,7 +28,7 @@ async fn access_is_as_every_engine_has_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_random_walks_agree_with_memory() {
     for seed in 2..6 {
-        let Some((store, ..)) = support::store("walks").await else { return };
+        let Some((store, _place, _cluster)) = support::store("walks").await else { return };
         Walk::new(seed, 400).run(&MemoryStore::new(), &store).await;
     }
 }

@@ -11,6 +11,7 @@ mod send;
 mod trip;
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use dialtone_auth::Capabilities;
 use dialtone_clock::Clock;
@@ -123,13 +124,17 @@ impl Dispatcher {
     }
 
     /// Removes batches that were still loading when their server died; nobody was told that
-    /// they exist. Only for an engine whose one server this is.
+    /// they exist. Other servers may be loading some in this moment, if they share the store:
+    /// those that were begun less than `older` ago (wall time) stay.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn discard_unfinished_loads(&self) -> Result<(), StoreError> {
+    pub async fn discard_unfinished_loads(&self, older: Duration) -> Result<(), StoreError> {
+        let (now, span) = (self.clock.now(), self.clock.scale().product(older));
         for batch in self.store.batches_in(&[BatchState::Loading]).await? {
-            self.store.discard_batch(&batch.tenant, &batch.id).await?;
+            if now.since(batch.created_at) >= span {
+                self.store.discard_batch(&batch.tenant, &batch.id).await?;
+            }
         }
         Ok(())
     }

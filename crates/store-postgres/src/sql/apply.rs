@@ -28,7 +28,7 @@ pub(crate) enum Bounds {
 
 /// What is sent while answers are still missing must be prepared before: else it would be
 /// sent late, behind the commit.
-const STATEMENTS: &[&str] = &[
+pub(crate) const STATEMENTS: &[&str] = &[
     batches::HOLD,
     batches::MOVE,
     batches::FIGURES,

@@ -35,7 +35,7 @@ const NOTE: &str = "
     WHERE tenant_id = $1 AND batch_id = $2";
 
 /// What is sent while answers are still missing must be prepared before.
-const STATEMENTS: &[&str] = &[
+pub(crate) const STATEMENTS: &[&str] = &[
     TENANT,
     HOLD,
     NOTE,
