@@ -1,12 +1,12 @@
 //! Opening a database: what is refused, that refusals touch nothing, and what they say.
 
-mod support;
-
 use dialtone_auth::Secret;
 use dialtone_contract::TenantId;
 use dialtone_store::{Access as _, BatchStore as _, Directory as _, StoreError};
 use dialtone_store_postgres::{OpenError, Options, PostgresStore};
 use tokio_postgres::NoTls;
+
+use crate::support;
 
 async fn refused(place: &Options) -> OpenError {
     let error = PostgresStore::open(place, support::clock()).await.err().expect("refused");
