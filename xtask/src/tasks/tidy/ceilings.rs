@@ -8,7 +8,8 @@ use super::workspace::Workspace;
 /// Crates of a package with all it is built from, itself included.
 const CEILINGS: &[(&str, usize)] = &[
     ("xtask", 130),
-    ("dialtone", 250),
+    // Sixteen of them are the PostgreSQL client.
+    ("dialtone", 252),
     ("dialtone-livekit-dev-server", 170),
     ("dialtone-llm-worker", 130),
 ];
