@@ -14,7 +14,7 @@ use dialtone_harness::failure::Failure;
 use dialtone_harness::seed;
 use dialtone_harness::span::{self, Unit};
 
-use crate::tasks::{batch, dev, explain, model, recordings, tidy, worker};
+use crate::tasks::{batch, dev, explain, model, recordings, sim, tidy, worker};
 use crate::{console, menu};
 
 /// Developer harness of Dialtone.
@@ -92,6 +92,9 @@ pub enum Command {
         #[command(subcommand)]
         verb: Option<RecordingsVerb>,
     },
+    /// The pipeline in virtual time, seed by seed, while everything goes wrong that can.
+    #[command(after_help = EXIT_CODES)]
+    Sim(sim::Args),
     /// The stack on its well-known ports, until Ctrl-C.
     #[command(after_help = EXIT_CODES)]
     Dev(dev::Args),

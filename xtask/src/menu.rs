@@ -33,6 +33,11 @@ pub const ENTRIES: &[Entry] = &[
         about: "1,000 clients that leave an LLM worker, and nothing that stays",
     },
     Entry {
+        group: "endurance",
+        name: "sim",
+        about: "thousands of batches in virtual time, while everything goes wrong that can",
+    },
+    Entry {
         group: "recordings",
         name: "recordings:analyze",
         about: "response latency from stereo recordings; calls are made up if there are none",

@@ -7,6 +7,7 @@ mod interrupt;
 mod model;
 mod progress;
 mod recordings;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,8 @@ enum Tool {
     /// Hold the analysis of recordings against calls of known truth; tells line by line what
     /// comes of it.
     RecordingsSelftest(recordings::selftest::Args),
+    /// The batch pipeline in virtual time, seed by seed; tells line by line what comes of it.
+    Sim(sim::Args),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Tool::RecordingsAnalyze(args) => recordings::analyze::run(&args),
         Tool::RecordingsMake(args) => recordings::make::run(&args),
         Tool::RecordingsSelftest(args) => recordings::selftest::run(&args),
+        Tool::Sim(args) => sim::run(&args),
     }
 }
 

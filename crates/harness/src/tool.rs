@@ -39,6 +39,11 @@ pub enum Told {
         /// Its value.
         value: f64,
     },
+    /// How long the system was under test, on its own timeline.
+    Simulated {
+        /// In seconds.
+        simulated_s: f64,
+    },
     /// A threshold was looked at.
     Threshold(Threshold),
     /// A file lies in the run folder.
@@ -85,6 +90,9 @@ impl Run {
             Told::Warning { text } => self.bus().emit(Event::Warning { text }),
             Told::Check(check) => self.take_check(check),
             Told::Metric { name, value } => self.metric(&name, value),
+            Told::Simulated { simulated_s } => {
+                self.simulated(Duration::try_from_secs_f64(simulated_s).unwrap_or_default());
+            }
             Told::Threshold(threshold) => self.threshold(threshold),
             Told::Artifact { name, path } => self.artifact(&name, &path),
             Told::Failure { code, message, evidence, hint } => {

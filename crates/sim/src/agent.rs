@@ -73,6 +73,11 @@ pub struct Agent {
     in_room: bool,
     /// Callbacks that were answered.
     answers: u32,
+    /// Requests that were sent, and the place of the last one that has arrived.
+    sent: u32,
+    arrived: u32,
+    /// It does nothing until then.
+    hangs_until: Timestamp,
     has_deadline: bool,
 }
 
@@ -109,6 +114,9 @@ impl Agent {
             cut_off: false,
             in_room: true,
             answers: 0,
+            sent: 0,
+            arrived: 0,
+            hangs_until: world.now(),
             has_deadline: mutant != Some(Mutant::NoWorkerDeadline),
         };
         if outcome.claims() {
@@ -134,6 +142,38 @@ impl Agent {
         listens && self.metadata.call_id.as_str() == room
     }
 
+    /// Until when what reaches the agent waits, if it hangs.
+    pub fn hangs_until(&self, now: Timestamp) -> Option<Timestamp> {
+        Some(self.hangs_until).filter(|until| *until > now && self.phase != Phase::Gone)
+    }
+
+    /// A request has reached the API; whether a later one was there before it.
+    pub fn arrives(&mut self, place: u32) -> bool {
+        let overtaken = place < self.arrived;
+        self.arrived = self.arrived.max(place);
+        overtaken
+    }
+
+    /// Whether the agent does nothing now; its step comes later. What rings up people is
+    /// watched from outside and ended at its deadline whatever the agent does.
+    fn hangs(&mut self, world: &World) -> bool {
+        let s = Duration::from_secs;
+        let lasts = if world.strikes(Fault::AgentHangs) {
+            world.between(s(5), s(90))
+        } else if world.strikes(Fault::AgentSlow) {
+            world.between(Duration::from_millis(200), s(4))
+        } else {
+            return false;
+        };
+        let (now, until) = (world.now(), world.now() + lasts);
+        self.hangs_until = if self.dialling { until.min(self.deadline()) } else { until };
+        if self.hangs_until <= now {
+            return false;
+        }
+        self.wait(self.hangs_until, world);
+        true
+    }
+
     fn wait(&mut self, until: Timestamp, world: &World) {
         world.at(until, Event::Step { agent: self.id, stage: self.stage });
     }
@@ -151,7 +191,8 @@ impl Agent {
         self.wait(at, world);
     }
 
-    fn send(&self, request: Request, world: &World) {
+    fn send(&mut self, request: Request, world: &World) {
+        self.sent += 1;
         let beat = matches!(request, Request::Heartbeat(..));
         let lost = world.strikes(Fault::RequestLost) || (beat && world.strikes(Fault::BeatLost));
         if self.cut_off || lost {
@@ -159,7 +200,8 @@ impl Agent {
         }
         let twice = world.strikes(Fault::RequestDoubled);
         for _ in 0..=usize::from(twice) {
-            let event = Event::Arrives { agent: self.id, stage: self.stage, request };
+            let (agent, stage, place) = (self.id, self.stage, self.sent);
+            let event = Event::Arrives { agent, stage, place, request };
             world.after(world.delay(), event);
         }
     }
@@ -179,6 +221,9 @@ impl Agent {
             return self.leave(world, oracle);
         }
         self.cut_off |= world.strikes(Fault::AgentCutOff);
+        if self.hangs(world) {
+            return;
+        }
         let now = world.now();
         match self.phase {
             Phase::Asking(_, since) if now.since(since) >= PATIENCE => self.leave(world, oracle),

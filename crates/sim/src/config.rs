@@ -5,7 +5,7 @@ use dialtone_contract::wire::{BatchOptions, Durations, OutcomeMode, SpanS, TestB
 use dialtone_contract::{OutcomeWeights, PlannedOutcome, ScriptedFaults, TestMix};
 use rand::Rng as _;
 
-use crate::faults::Struck;
+use crate::faults::{Fault, Selection, Struck};
 use crate::{Faults, Mutant, Orders, Policy};
 
 /// One simulation.
@@ -68,6 +68,22 @@ impl Config {
         }
     }
 
+    /// A swarm of so many entries in which the selected faults alone may strike. In one of
+    /// four seeds agents go wrong by script, too, if there are entries enough.
+    pub fn selected(seed: u64, entries: u32, selection: &Selection) -> Self {
+        let script = ScriptedFaults::each(1);
+        let scripted = u32::try_from(script.total()).unwrap_or(u32::MAX);
+        let is_scripted = seed % 4 == 3 && entries > scripted && selection.has(Fault::AgentScript);
+        let plain = if is_scripted { entries - scripted } else { entries };
+        let swarm = Self::swarm(seed, mix(plain));
+        Self {
+            faults: swarm.faults.only(selection),
+            orders: swarm.orders.only(selection),
+            scripted: if is_scripted { script } else { swarm.scripted },
+            ..swarm
+        }
+    }
+
     pub(crate) fn is_calm(&self) -> bool {
         self.faults == Faults::default() && self.policy == Policy::default()
     }
@@ -97,6 +113,12 @@ impl Config {
             }),
         }
     }
+}
+
+/// A mix of outcomes in which every one stands, where there are entries enough.
+fn mix(entries: u32) -> OutcomeWeights {
+    let (failed, stuck, dropped) = (entries * 3 / 10, entries * 3 / 20, entries * 3 / 20);
+    OutcomeWeights { completed: entries - failed - stuck - dropped, failed, stuck, dropped }
 }
 
 /// What came of a simulation.

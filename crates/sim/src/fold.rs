@@ -2,15 +2,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dialtone_contract::{BatchId, BatchState, EntryEvent, EntryState, TenantId};
-use dialtone_store::memory::MemoryStore;
-use dialtone_store::{BatchRow, BatchStore as _, Counters, EntryRow, EventRow};
+use dialtone_store::{BatchRow, Counters, EntryRow, EventRow, Store};
 
 use crate::task::ready;
 
 /// A reader who knows a batch by its events alone, and compares what they add up to with
 /// the status and the rows at any moment.
 pub struct Fold {
-    store: Arc<MemoryStore>,
+    store: Arc<dyn Store>,
     tenant: TenantId,
     batch: BatchId,
     seq: u64,
@@ -23,7 +22,7 @@ pub struct Fold {
 }
 
 impl Fold {
-    pub fn new(store: Arc<MemoryStore>, tenant: TenantId, batch: BatchId) -> Self {
+    pub fn new(store: Arc<dyn Store>, tenant: TenantId, batch: BatchId) -> Self {
         Self {
             store,
             tenant,

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use dialtone_auth::NumberKey;
@@ -6,16 +7,15 @@ use dialtone_batch::number;
 use dialtone_batch::policy::schedule;
 use dialtone_clock::Timestamp;
 use dialtone_contract::wire::BatchOptions;
-use dialtone_contract::{BatchId, BatchState, EntryEvent, EntryKey, EntryState};
-use dialtone_store::memory::MemoryStore;
+use dialtone_contract::{BatchId, BatchState, CallId, EntryEvent, EntryKey, EntryState, limits};
 use dialtone_store::{
-    Applied, BatchMode, BatchRow, BatchStore as _, CallRow, Change, ClaimDue, Claimed, EntryRow,
-    NewBatch, NewEntry, Outbox as _, OutboxRow, StoreError, Suppressions as _, Transition,
+    Applied, BatchMode, BatchRow, CallRow, Change, ClaimDue, Claimed, Counters, EntryRow,
+    Idempotency, NewBatch, NewEntry, OutboxRow, Store, StoreError, Transition,
 };
-
 use tokio::sync::watch;
 
 use crate::bounds::Bounds;
+use crate::faults::Fault;
 use crate::policy::ZONES;
 use crate::task::ready;
 use crate::world::World;
@@ -35,6 +35,8 @@ pub struct Guards {
     /// Changes with every commit that made work: as in the durable engines, unlike in the
     /// memory engine, where a dispatcher that claims in vain would wake itself for ever.
     hint: watch::Sender<u64>,
+    /// Commits so far.
+    commits: AtomicU64,
 }
 
 #[derive(Default)]
@@ -44,6 +46,12 @@ struct Seen {
     /// Earliest next claim of each entry that waits for one.
     not_before: BTreeMap<EntryKey, Timestamp>,
     reports: BTreeMap<BatchId, u32>,
+    /// Keys that were taken.
+    keys: u32,
+    /// Last sign of life that was taken of each call.
+    alive: BTreeMap<CallId, Timestamp>,
+    /// What a mutant's counters say too much.
+    miscounted: Counters,
 }
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -52,7 +60,7 @@ impl Guards {
     pub fn new(world: World, mutant: Option<Mutant>, policy: Policy) -> Self {
         let bounds = Mutex::new(Bounds::new(policy));
         let (seen, hint) = (Mutex::default(), watch::Sender::new(0));
-        Self { world, mutant, policy, seen, bounds, hint }
+        Self { world, mutant, policy, seen, bounds, hint, commits: AtomicU64::new(0) }
     }
 
     fn bounds(&self) -> MutexGuard<'_, Bounds> {
@@ -60,7 +68,7 @@ impl Guards {
     }
 
     /// A number may not be called any more.
-    pub fn suppress(&self, store: &MemoryStore, entry: &EntryRow) -> Result<()> {
+    pub fn suppress(&self, store: &dyn Store, entry: &EntryRow) -> Result<()> {
         if self.mutant != Some(Mutant::NoSuppression) {
             let numbers = [entry.number];
             ready(store.suppress(&entry.tenant, &numbers, "simulated", self.world.now()))?;
@@ -125,6 +133,34 @@ impl Guards {
         self.hint.subscribe()
     }
 
+    /// Something may have been committed.
+    pub fn committed(&self) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Commits so far.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// The idempotency key as a mutant's store would take it.
+    pub fn key_taken(&self, key: Option<Idempotency>) -> Option<Idempotency> {
+        let mut key = key?;
+        if self.mutant == Some(Mutant::KeyIgnored) {
+            let mut seen = self.seen();
+            if seen.keys > 0 {
+                key.key = format!("{} {}", key.key, seen.keys);
+            }
+            seen.keys += 1;
+        }
+        Some(key)
+    }
+
+    /// Whether anyone looks for a batch that a key has made.
+    pub fn reads_keys(&self) -> bool {
+        self.mutant != Some(Mutant::KeyIgnored)
+    }
+
     /// Work was made.
     pub fn hint(&self) {
         self.hint.send_modify(|n| *n += 1);
@@ -133,6 +169,11 @@ impl Guards {
     /// What must not have happened, since the last call.
     pub fn violations(&self) -> Vec<String> {
         std::mem::take(&mut self.seen().violations)
+    }
+
+    /// What must not have happened, from the given place on.
+    pub fn violations_from(&self, place: usize) -> Vec<String> {
+        self.seen().violations.get(place..).unwrap_or_default().to_vec()
     }
 
     /// Changes that came too late.
@@ -145,11 +186,11 @@ impl Guards {
         self.seen().reports.get(batch).copied().unwrap_or(0)
     }
 
-    pub fn apply(&self, store: &MemoryStore, changes: &[Change]) -> Result<Vec<Applied>> {
+    pub fn apply(&self, store: &dyn Store, changes: &[Change]) -> Result<Vec<Applied>> {
         changes.iter().map(|change| self.apply_one(store, change)).collect()
     }
 
-    fn apply_one(&self, store: &MemoryStore, change: &Change) -> Result<Applied> {
+    fn apply_one(&self, store: &dyn Store, change: &Change) -> Result<Applied> {
         let Change::Entry(entry_change) = change else {
             let applied = ready(store.apply(std::slice::from_ref(change)))?.remove(0);
             self.seen().stale += u64::from(!applied.is_applied());
@@ -180,10 +221,35 @@ impl Guards {
             if change.event.is_recorded() {
                 self.hint();
             }
+            self.lease_held(entry_change, &before);
         } else {
-            self.seen().stale += 1;
+            let mut seen = self.seen();
+            seen.stale += 1;
+            if self.mutant == Some(Mutant::CountersIncremented) {
+                *seen.miscounted.entry((change.to, change.outcome)).or_default() += 1;
+            }
         }
         Ok(applied)
+    }
+
+    /// What only the holder of a lease may do was done under that lease.
+    fn lease_held(&self, change: &Transition, before: &EntryRow) {
+        let Some(epoch) = change.lease_epoch.filter(|epoch| *epoch != before.lease_epoch) else {
+            return;
+        };
+        let (event, call) = (change.event.as_str(), change.key.call_id(change.attempt));
+        let held = before.lease_epoch;
+        self.seen()
+            .violations
+            .push(format!("{event} of {call} under lease {epoch}, which was another's: {held}"));
+    }
+
+    /// The batch as it is told to users.
+    pub fn told(&self, mut row: BatchRow) -> BatchRow {
+        for (place, n) in &self.seen().miscounted {
+            *row.counters.entry(*place).or_default() += n;
+        }
+        row
     }
 
     /// The change as a mutant's store would understand it.
@@ -203,6 +269,10 @@ impl Guards {
             }
             Some(Mutant::NoCancelAtDial) => change.batch_in = None,
             Some(Mutant::NoDeadlineGuard) => change.deadline_seen = None,
+            Some(Mutant::EpochIgnored) => change.lease_epoch = None,
+            Some(Mutant::LeaseNotRenewed) if change.event == EntryEvent::Heartbeat => {
+                change.deadline = now.deadline;
+            }
             Some(Mutant::NoBackoff) if change.to == EntryState::RetryWait => {
                 change.not_before = Some(change.at);
             }
@@ -252,6 +322,22 @@ impl Guards {
             _ => true,
         };
         let mut seen = self.seen();
+        let this = change.key.call_id(change.attempt);
+        if matches!(
+            change.event,
+            EntryEvent::DialClaimed | EntryEvent::Answered | EntryEvent::Heartbeat
+        ) {
+            seen.alive.insert(this, change.at);
+        } else if change.event == EntryEvent::AgentLost
+            && let Some(at) =
+                seen.alive.get(&this).filter(|at| **at + limits::HEARTBEAT_LEASE > now)
+        {
+            let text = format!("{this} was given up at {now}, and was alive at {at}");
+            seen.violations.push(text);
+        }
+        if change.event == EntryEvent::LeaseExpired {
+            self.world.saw(Fault::LeaseExpired);
+        }
         if !in_time {
             let (event, call) = (change.event.as_str(), change.key.call_id(change.attempt));
             let deadline = before.deadline.map_or("none".to_owned(), |at| at.to_string());
@@ -262,9 +348,12 @@ impl Guards {
         }
     }
 
-    pub fn claim_due(&self, store: &MemoryStore, mut claim: ClaimDue) -> Result<Claimed> {
+    pub fn claim_due(&self, store: &dyn Store, mut claim: ClaimDue) -> Result<Claimed> {
         if self.mutant == Some(Mutant::PauseIgnored) {
             claim.claimable = BatchState::ALL;
+        }
+        if self.mutant == Some(Mutant::NoConcurrencyLimit) {
+            claim.max_in_flight = u32::MAX;
         }
         claim.exclusive &= self.mutant != Some(Mutant::NoNumberHold);
         let before = ready(store.batch(&claim.tenant, &claim.batch))?;
@@ -297,7 +386,7 @@ impl Guards {
     }
 
     /// Outbox items leave; a mutant's store does not keep them until they are confirmed.
-    pub fn handed_out(&self, store: &MemoryStore, due: &[OutboxRow]) -> Result<()> {
+    pub fn handed_out(&self, store: &dyn Store, due: &[OutboxRow]) -> Result<()> {
         if self.mutant == Some(Mutant::OutboxForgets) {
             let ids: Vec<_> = due.iter().map(|row| row.id).collect();
             ready(store.outbox_done(&ids))?;

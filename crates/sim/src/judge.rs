@@ -1,7 +1,7 @@
 use dialtone_batch::verify;
 use dialtone_clock::seed_from;
 use dialtone_contract::{BatchId, BatchState, EntryEvent, EntryState, PlannedOutcome};
-use dialtone_store::{BatchFilter, BatchStore as _, CallRow, EntryRow};
+use dialtone_store::{BatchFilter, CallRow, EntryRow};
 
 use crate::Outcome;
 use crate::run::Run;
@@ -15,7 +15,7 @@ impl Run {
         self.outcome.struck = self.world.struck();
         self.outcome.stale = self.guards.stale();
         if let Some(batch) = self.batch.clone() {
-            let entries = ready(self.memory.entries(&self.tenant, &batch, 0, u32::MAX));
+            let entries = ready(self.engine.entries(&self.tenant, &batch, 0, u32::MAX));
             let entries = entries.unwrap_or_default();
             let rows: Vec<_> = entries.iter().map(|(entry, _)| entry.clone()).collect();
             self.last_look(&rows);
@@ -30,9 +30,10 @@ impl Run {
             self.hash(&batch);
         }
         self.leftovers();
-        let Self { mut outcome, mut oracle, guards, world, .. } = self;
+        let Self { mut outcome, mut oracle, guards, livekit, world, .. } = self;
         outcome.violations.append(&mut oracle.violations);
         outcome.violations.extend(guards.violations());
+        outcome.violations.extend(livekit.sent_early());
         outcome.trace = world.trace();
         outcome
     }
@@ -42,7 +43,7 @@ impl Run {
     }
 
     fn verify(&mut self, batch: &BatchId) {
-        let found = ready(verify(&*self.memory, &self.tenant, batch)).ok().flatten();
+        let found = ready(verify(&*self.outside, &self.tenant, batch)).ok().flatten();
         for broken in found.iter().flat_map(|found| found.broken()) {
             self.violated(format!("{}: {}", broken.name, broken.detail));
         }
@@ -67,7 +68,7 @@ impl Run {
     /// Nothing is claimed while the batch is paused or cancelled, nobody dials after its
     /// cancel, and a batch that was cancelled ends so.
     fn obeyed(&mut self, batch: &BatchId) {
-        let events = ready(self.memory.events(&self.tenant, batch, 0, u32::MAX));
+        let events = ready(self.engine.events(&self.tenant, batch, 0, u32::MAX));
         let mut state = BatchState::Loading;
         for event in events.unwrap_or_default() {
             let Some(seq) = event.seq else {
@@ -86,7 +87,7 @@ impl Run {
     }
 
     fn count(&mut self, batch: &BatchId, entries: &Entries) {
-        if let Ok(Some(row)) = ready(self.memory.batch(&self.tenant, batch)) {
+        if let Ok(Some(row)) = ready(self.engine.batch(&self.tenant, batch)) {
             (self.outcome.attempts, self.outcome.dials) = (row.attempts, row.dials);
         }
         for (entry, _) in entries {
@@ -129,7 +130,7 @@ impl Run {
     /// One trigger, however often it was sent, makes one batch; what a dying server left
     /// half loaded never runs.
     fn leftovers(&mut self) {
-        let batches = ready(self.memory.batches(&self.tenant, &BatchFilter::default(), u32::MAX))
+        let batches = ready(self.engine.batches(&self.tenant, &BatchFilter::default(), u32::MAX))
             .unwrap_or_default();
         for row in batches {
             let runs = !matches!(row.state, BatchState::Loading | BatchState::Failed);
@@ -141,7 +142,7 @@ impl Run {
     }
 
     fn hash(&mut self, batch: &BatchId) {
-        let events = ready(self.memory.events(&self.tenant, batch, 0, u32::MAX));
+        let events = ready(self.engine.events(&self.tenant, batch, 0, u32::MAX));
         let mut hash = self.config.seed;
         for event in events.unwrap_or_default() {
             let outcome = event.outcome.map_or("", |outcome| outcome.as_str());

@@ -1,11 +1,14 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use dialtone_contract::{DispatchMetadata, TenantId};
 use dialtone_livekit::{LiveKit, LiveKitError, NewDispatch};
+use dialtone_store::Store;
 
 use crate::faults::Fault;
+use crate::task::ready;
 use crate::world::{Event, World};
 
 /// A LiveKit that promises what the real one does: nothing.
@@ -13,11 +16,36 @@ pub struct SimLiveKit {
     world: World,
     dispatches: AtomicU64,
     closed: Mutex<BTreeSet<String>>,
+    /// What was asked for too early.
+    early: Mutex<Vec<String>>,
+    engine: Arc<dyn Store>,
+    tenant: TenantId,
 }
 
 impl SimLiveKit {
-    pub fn new(world: World) -> Self {
-        Self { world, dispatches: AtomicU64::new(0), closed: Mutex::default() }
+    pub fn new(world: World, engine: Arc<dyn Store>, tenant: TenantId) -> Self {
+        let (closed, early) = (Mutex::default(), Mutex::default());
+        Self { world, dispatches: AtomicU64::new(0), closed, early, engine, tenant }
+    }
+
+    /// Dispatches that were sent before their leases were committed.
+    pub fn sent_early(&self) -> Vec<String> {
+        std::mem::take(&mut *self.early.lock().expect("no holder of the lock panics"))
+    }
+
+    /// Holds a dispatch against the rows at the moment at which it is sent.
+    fn watch(&self, new: &NewDispatch) {
+        let metadata = serde_json::from_str::<DispatchMetadata>(&new.metadata);
+        let parts = metadata.ok().and_then(|metadata| metadata.call_id.parts().ok());
+        let Some((key, attempt)) = parts else { return };
+        self.world.note(|| format!("{} is sent", new.room));
+        let page = ready(self.engine.entries(&self.tenant, &key.batch, key.seq - 1, 1));
+        let entry = page.ok().and_then(|page| page.into_iter().next()).map(|(entry, _)| entry);
+        if entry.is_none_or(|entry| entry.attempt < attempt) {
+            let text = format!("{} was sent, and is not leased", new.room);
+            self.world.note(|| format!("WRONG: {text}"));
+            self.early.lock().expect("no holder of the lock panics").push(text);
+        }
     }
 
     fn closed(&self) -> MutexGuard<'_, BTreeSet<String>> {
@@ -53,6 +81,7 @@ impl SimLiveKit {
 #[async_trait]
 impl LiveKit for SimLiveKit {
     async fn dispatch(&self, new: &NewDispatch) -> Result<String, LiveKitError> {
+        self.watch(new);
         if self.world.strikes(Fault::DispatchNotSent) {
             return Err(LiveKitError::NotSent("simulated".to_owned()));
         }

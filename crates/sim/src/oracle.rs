@@ -3,8 +3,7 @@ use std::sync::Arc;
 
 use dialtone_contract::wire::ReportedStatus;
 use dialtone_contract::{CallId, DispatchMetadata, EntryState, Outcome, TenantId};
-use dialtone_store::memory::MemoryStore;
-use dialtone_store::{BatchStore as _, CallRow, EntryRow};
+use dialtone_store::{CallRow, EntryRow, Store};
 
 use crate::task::ready;
 use crate::world::World;
@@ -12,7 +11,7 @@ use crate::world::World;
 /// What really happened outside the platform, against which its rows are held. Rows can
 /// agree with each other and be wrong; a telephone that rings twice cannot.
 pub struct Oracle {
-    store: Arc<MemoryStore>,
+    store: Arc<dyn Store>,
     tenant: TenantId,
     /// Whether the batch wants another attempt after one that may have reached the callee.
     redial: bool,
@@ -26,7 +25,7 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    pub fn new(store: Arc<MemoryStore>, tenant: TenantId, redial: bool) -> Self {
+    pub fn new(store: Arc<dyn Store>, tenant: TenantId, redial: bool) -> Self {
         Self {
             store,
             tenant,

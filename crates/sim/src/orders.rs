@@ -5,6 +5,7 @@ use dialtone_clock::rng_for;
 use dialtone_contract::{BatchId, CancelMode, TenantId};
 use rand::Rng as _;
 
+use crate::faults::{Fault, Selection};
 use crate::task::Owner;
 use crate::world::{Event, World};
 
@@ -54,6 +55,17 @@ impl Orders {
         }
     }
 
+    /// The same with those alone that are selected.
+    #[must_use]
+    pub fn only(mut self, selection: &Selection) -> Self {
+        let keep = |fault| selection.has(fault);
+        self.pause = self.pause.filter(|_| keep(Fault::Pause));
+        self.cancel = self.cancel.filter(|_| keep(Fault::Cancel));
+        self.cancel_again = self.cancel_again.filter(|_| keep(Fault::CancelAgain));
+        self.limit = self.limit.filter(|_| keep(Fault::Limit));
+        self
+    }
+
     /// Lets them happen.
     pub fn schedule(&self, world: &World) {
         let order = |at, order| world.after(at, Event::Order { order });
@@ -75,12 +87,14 @@ pub struct User {
     pub world: World,
     pub tenant: TenantId,
     pub batch: BatchId,
+    /// Whether the batch was cancelled before.
+    pub again: bool,
 }
 
 impl User {
     /// Gives the order to a server; asks again if nobody knows what became of it.
     pub async fn give(self, owner: Owner, control: &Control, order: Order) {
-        let Self { world, tenant, batch } = self;
+        let Self { world, tenant, batch, again } = self;
         let answer = match order {
             Order::Pause => control.pause(&tenant, &batch).await,
             Order::Resume => control.resume(&tenant, &batch).await,
@@ -91,6 +105,14 @@ impl User {
             }
         };
         world.note(|| format!("server {} answers {order:?} with {answer:?}", owner.server));
+        if answer.is_ok() {
+            world.saw(match order {
+                Order::Pause | Order::Resume => Fault::Pause,
+                Order::Cancel(_) if again => Fault::CancelAgain,
+                Order::Cancel(_) => Fault::Cancel,
+                Order::Limit(_) => Fault::Limit,
+            });
+        }
         if matches!(answer, Err(ControlError::Store(_))) {
             world.after(Duration::from_secs(3), Event::Order { order });
         }

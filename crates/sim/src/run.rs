@@ -3,10 +3,9 @@ use std::time::Duration;
 
 use dialtone_batch::IntakeError;
 use dialtone_clock::{Clock, Timestamp};
-use dialtone_contract::{BatchId, CallId, DispatchMetadata, TenantId, TestPlan};
+use dialtone_contract::{BatchId, CallId, DispatchMetadata, PlannedOutcome, TenantId, TestPlan};
 use dialtone_store::memory::MemoryStore;
-use dialtone_store::{BatchStore as _, Directory as _, Idempotency};
-use tokio::sync::watch;
+use dialtone_store::{Idempotency, Store};
 
 use crate::agent::{Agent, Request};
 use crate::clock::SimClock;
@@ -35,6 +34,8 @@ const WEATHER_EVERY: Duration = Duration::from_secs(30);
 const TRIGGER_AGAIN: Duration = Duration::from_secs(5);
 /// Virtual time in which numbers are suppressed.
 const SUPPRESSED_WITHIN: Duration = Duration::from_secs(90);
+/// Plans before the first one that is a fault.
+const PLAIN: usize = PlannedOutcome::LateCallback as usize;
 /// The client's idempotency key.
 const KEY: &str = "the batch";
 
@@ -42,7 +43,9 @@ const KEY: &str = "the batch";
 pub struct Run {
     pub config: Config,
     pub world: World,
-    pub memory: Arc<MemoryStore>,
+    pub engine: Arc<dyn Store>,
+    /// The engine as an outsider sees it.
+    pub outside: Arc<SimStore>,
     pub guards: Arc<Guards>,
     pub livekit: Arc<SimLiveKit>,
     pub tenant: TenantId,
@@ -56,26 +59,40 @@ pub struct Run {
     lives: u64,
     agents: Vec<Agent>,
     fold: Option<Fold>,
-    changes: watch::Receiver<u64>,
+    /// Commits that were looked at.
+    looked: u64,
     /// Most calls seen in flight at once, once they were too many.
     most_in_flight: u32,
+    /// Violations that the trace has: the oracle's and the guards'.
+    marked: (usize, usize),
     /// Whether the client has its answer.
     told: bool,
+    /// Whether a cancel was ordered.
+    cancelled: bool,
     ended: Option<Timestamp>,
 }
 
-/// Runs one simulation to its end.
+/// Runs one simulation over the memory engine to its end.
 pub fn run(config: Config) -> Outcome {
+    run_on(config, |_| Arc::new(MemoryStore::new()))
+}
+
+/// Runs one simulation to its end, over the empty engine that `open` gives for a clock. The
+/// engine has to answer within a minute of wall time, whatever virtual time does.
+pub fn run_on(config: Config, open: impl FnOnce(Arc<dyn Clock>) -> Arc<dyn Store>) -> Outcome {
     let world = World::new(config.seed, config.faults, config.traced);
-    let memory = Arc::new(MemoryStore::new());
+    let engine = open(Arc::new(world.clock.clone()));
     let tenant = TenantId::new("demo");
-    ready(memory.seed_demo()).expect("the memory engine does not fail");
+    ready(engine.seed_demo()).expect("the engine does not fail");
+    let guards = Arc::new(Guards::new(world.clone(), config.mutant, config.policy));
+    let (seen, guard) = (engine.clone(), Arc::clone(&guards));
+    let outside = Arc::new(SimStore::outside(engine.clone(), world.clone(), guard));
     let mut run = Run {
-        guards: Arc::new(Guards::new(world.clone(), config.mutant, config.policy)),
-        livekit: Arc::new(SimLiveKit::new(world.clone())),
+        guards,
+        livekit: Arc::new(SimLiveKit::new(world.clone(), seen, tenant.clone())),
         wall: world.clock.skewed(),
-        oracle: Oracle::new(memory.clone(), tenant.clone(), config.redial_after_contact),
-        changes: memory.changes(),
+        oracle: Oracle::new(engine.clone(), tenant.clone(), config.redial_after_contact),
+        looked: 0,
         tasks: Tasks::default(),
         servers: vec![None; 1 + config.faults.more_servers as usize],
         lives: 0,
@@ -84,14 +101,20 @@ pub fn run(config: Config) -> Outcome {
         outcome: Outcome::default(),
         batch: None,
         most_in_flight: 0,
+        marked: (0, 0),
         told: false,
+        cancelled: false,
         ended: None,
         config,
         world,
-        memory,
+        engine,
+        outside,
         tenant,
     };
     for server in 0..run.servers.len() {
+        if server > 0 {
+            run.world.saw(Fault::MoreServers);
+        }
         run.start(server);
     }
     run.world.after(Duration::from_millis(100), Event::Trigger);
@@ -114,6 +137,9 @@ impl Run {
             self.handle(event);
             self.settle();
             self.look();
+            if self.config.traced {
+                self.mark();
+            }
             let now = self.world.now();
             match self.ended {
                 Some(at) if now.since(at) > self.aftermath() => break,
@@ -124,6 +150,17 @@ impl Run {
                 _ => {}
             }
         }
+    }
+
+    /// Writes into the trace what has gone wrong since the last time.
+    fn mark(&mut self) {
+        let (seen, found) = self.marked;
+        let of_guards = self.guards.violations_from(found);
+        let of_oracle = self.oracle.violations.get(seen..).unwrap_or_default();
+        for text in of_oracle.iter().chain(&of_guards) {
+            self.world.note(|| format!("WRONG: {text}"));
+        }
+        self.marked = (self.oracle.violations.len(), found + of_guards.len());
     }
 
     fn aftermath(&self) -> Duration {
@@ -144,18 +181,19 @@ impl Run {
 
     /// Looks at what was committed, as an outsider would, now and then.
     fn look(&mut self) {
-        if !self.changes.has_changed().unwrap_or(false) {
+        let commits = self.guards.commits();
+        if std::mem::replace(&mut self.looked, commits) == commits {
             return;
         }
-        self.changes.mark_unchanged();
         let Some(batch) = self.accepted() else { return };
         let fold = self.fold.get_or_insert_with(|| {
-            Fold::new(self.memory.clone(), self.tenant.clone(), batch.clone())
+            Fold::new(self.outside.clone(), self.tenant.clone(), batch.clone())
         });
         if self.world.below(8) == 0 {
             self.oracle.violations.extend(fold.look());
         }
-        let Ok(Some(row)) = ready(self.memory.batch(&self.tenant, &batch)) else { return };
+        // What a user is told is the fold's matter.
+        let Ok(Some(row)) = ready(self.engine.batch(&self.tenant, &batch)) else { return };
         let in_flight = row.count(|state| state.is_in_flight());
         if in_flight > self.config.max_concurrent.max(self.most_in_flight) {
             self.most_in_flight = in_flight;
@@ -170,7 +208,7 @@ impl Run {
 
     fn accepted(&mut self) -> Option<BatchId> {
         if self.batch.is_none() {
-            let found = ready(self.memory.accepted_under(&self.tenant, KEY)).ok()?;
+            let found = ready(self.engine.accepted_under(&self.tenant, KEY)).ok()?;
             self.batch = found.map(|(batch, _)| batch);
         }
         self.batch.clone()
@@ -190,8 +228,17 @@ impl Run {
                     agent.step(&self.world, &mut self.oracle);
                 }
             }
-            Event::Arrives { agent, stage, request } => self.arrives(agent, stage, request),
+            Event::Arrives { agent, stage, place, request } => {
+                if self.agents[agent].arrives(place) {
+                    self.world.saw(Fault::Reordered);
+                }
+                self.arrives(agent, stage, request);
+            }
             Event::Reply { agent, stage, request, answer } => {
+                let hangs = self.agents[agent].hangs_until(self.world.now());
+                if let Some(until) = hangs {
+                    return self.world.at(until, Event::Reply { agent, stage, request, answer });
+                }
                 let agent = &mut self.agents[agent];
                 if agent.is_at(stage) {
                     agent.answered(request, answer, &self.world, &mut self.oracle);
@@ -262,7 +309,9 @@ impl Run {
             return self.world.after(Duration::from_secs(1), Event::Order { order });
         };
         let (world, tenant) = (self.world.clone(), self.tenant.clone());
-        let user = User { world, tenant, batch };
+        let is_cancel = matches!(order, Order::Cancel(_));
+        let user = User { world, tenant, batch, again: self.cancelled && is_cancel };
+        self.cancelled |= is_cancel;
         self.world.spawn(server.owner, async move {
             user.give(server.owner, &server.control, order).await;
         });
@@ -286,6 +335,9 @@ impl Run {
         let plan = || self.plan_of(&metadata.call_id);
         metadata.test = metadata.test.take().or_else(plan);
         let plan = metadata.test.as_ref().and_then(|plan| plan.outcome);
+        if plan.is_some_and(|plan| plan as usize >= PLAIN) {
+            self.world.saw(Fault::AgentScript);
+        }
         if plan.is_some_and(|plan| !plan.is_accepted()) {
             // LiveKit asks nobody else, and tells nobody.
             return self.world.note(|| format!("{} is refused", metadata.call_id));
@@ -296,8 +348,8 @@ impl Run {
 
     fn plan_of(&self, call: &CallId) -> Option<TestPlan> {
         let (key, attempt) = call.parts().ok()?;
-        let (entry, _) = ready(self.memory.call(&self.tenant, &key, attempt)).ok()??;
-        let row = ready(self.memory.batch(&self.tenant, &key.batch)).ok()??;
+        let (entry, _) = ready(self.engine.call(&self.tenant, &key, attempt)).ok()??;
+        let row = ready(self.engine.batch(&self.tenant, &key.batch)).ok()??;
         Some(TestPlan {
             to: entry.to.expose().to_owned(),
             outcome: entry.planned,
@@ -310,12 +362,12 @@ impl Run {
     fn suppress(&mut self) {
         let batch = self.accepted();
         let entries = batch
-            .and_then(|batch| ready(self.memory.entries(&self.tenant, &batch, 0, u32::MAX)).ok());
+            .and_then(|batch| ready(self.engine.entries(&self.tenant, &batch, 0, u32::MAX)).ok());
         let Some(entries) = entries.filter(|entries| !entries.is_empty()) else {
             return self.world.after(TRIGGER_AGAIN, Event::Suppress);
         };
         let place = usize::try_from(self.world.below(entries.len() as u64)).unwrap_or(0);
-        self.guards.suppress(&self.memory, &entries[place].0).expect("the engine does not fail");
+        self.guards.suppress(&*self.engine, &entries[place].0).expect("the engine does not fail");
     }
 
     fn arrives(&mut self, agent: usize, stage: u32, request: Request) {
@@ -333,7 +385,7 @@ impl Run {
 
     /// Takes a server away that has died, with all it was doing, and lets it come back.
     fn bury(&mut self, owner: Owner) {
-        let server = &mut self.servers[owner.server];
+        let Some(server) = self.servers.get_mut(owner.server) else { return };
         let is_it = |server: &mut Arc<Server>| server.owner == owner && server.store.is_dead();
         if server.take_if(is_it).is_some() {
             self.world.note(|| format!("server {} is gone", owner.server));
@@ -350,9 +402,9 @@ impl Run {
             _ => Arc::new(self.world.clock.clone()),
         };
         let store =
-            SimStore::new(self.memory.clone(), self.world.clone(), Arc::clone(&self.guards));
+            SimStore::new(self.engine.clone(), self.world.clone(), Arc::clone(&self.guards));
         let owner = Owner { server: id, life: self.lives };
-        let server = Server::new(owner, store, &self.world, &self.tenant);
+        let server = Server::new(owner, store, &self.world, &self.tenant, self.config.mutant);
         server.start(&self.livekit, clock, self.servers.len() == 1);
         self.servers[id] = Some(server);
         self.settle();

@@ -8,10 +8,11 @@ use dialtone_batch::{
 };
 use dialtone_clock::Clock;
 use dialtone_contract::wire::{CallStatusRequest, EntryCompletedRequest, HeartbeatRequest};
-use dialtone_contract::{DispatchMetadata, ErrorCode, TenantId, limits};
-use dialtone_store::{Store, StoreError};
+use dialtone_contract::{BatchState, DispatchMetadata, ErrorCode, TenantId, limits};
+use dialtone_store::{BatchStore as _, Store, StoreError};
 use tokio::sync::{Notify, Semaphore, watch};
 
+use crate::Mutant;
 use crate::agent::{Answer, Request};
 use crate::faults::Fault;
 use crate::livekit::SimLiveKit;
@@ -19,8 +20,9 @@ use crate::store::SimStore;
 use crate::task::{Owner, either};
 use crate::world::World;
 
-/// Time after which a server looks by itself.
-const POLL: Duration = Duration::from_secs(1);
+/// Time after which a server looks by itself. Longer than in production: most looks find
+/// nothing, and one that is needed because no hint came is the more noticed.
+const POLL: Duration = Duration::from_secs(3);
 
 /// Time for dispatches under way to end when a server stops in order.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -36,6 +38,7 @@ pub struct Server {
     claims: Arc<Calls>,
     world: World,
     tenant: TenantId,
+    mutant: Option<Mutant>,
     /// Whether it takes requests.
     serving: watch::Sender<bool>,
     /// Whether it has been told to stop.
@@ -44,7 +47,13 @@ pub struct Server {
 
 impl Server {
     /// A server that is about to start.
-    pub fn new(owner: Owner, store: SimStore, world: &World, tenant: &TenantId) -> Arc<Self> {
+    pub fn new(
+        owner: Owner,
+        store: SimStore,
+        world: &World,
+        tenant: &TenantId,
+        mutant: Option<Mutant>,
+    ) -> Arc<Self> {
         let clock: Arc<dyn Clock> = Arc::new(world.clock.clone());
         let claims: Arc<dyn Store> = Arc::new(store.for_claims());
         let store = Arc::new(store);
@@ -67,6 +76,7 @@ impl Server {
             claims,
             world,
             tenant,
+            mutant,
             serving,
             stopping,
         })
@@ -120,6 +130,7 @@ impl Server {
         self.world.spawn(owner, async move { this.send_outbox(outbox).await });
         let dispatching = Dispatching {
             server: Arc::clone(&self),
+            mutant: self.mutant,
             dispatcher,
             reporter: Reporter::new(self.store.clone(), clock),
             permits: Arc::new(Semaphore::new(limits::DISPATCHES_AT_ONCE)),
@@ -208,6 +219,7 @@ async fn changed(changes: &mut watch::Receiver<u64>) {
 /// the next look after it is the poll's.
 struct Dispatching {
     server: Arc<Server>,
+    mutant: Option<Mutant>,
     dispatcher: Dispatcher,
     reporter: Reporter,
     permits: Arc<Semaphore>,
@@ -239,9 +251,26 @@ impl Dispatching {
         self.server.store.kill();
     }
 
+    /// What a mutant does: it sends for what it is going to lease.
+    async fn send_first(&self) -> Result<(), StoreError> {
+        let Server { store, tenant, world, .. } = &*self.server;
+        for batch in store.batches_in(&[BatchState::Accepted, BatchState::Running]).await? {
+            for mut entry in store.waiting(tenant, &batch.id, 4).await? {
+                if entry.not_before.is_some_and(|at| at <= world.now()) {
+                    entry.attempt += 1;
+                    self.dispatcher.send(&batch.spec, &entry, std::time::Instant::now()).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn tick(self: &Arc<Self>) -> Result<bool, StoreError> {
         let mut done = self.dispatcher.expire().await? + self.dispatcher.close().await?;
         done += self.reporter.tick().await?;
+        if self.mutant == Some(Mutant::DispatchFirst) {
+            self.send_first().await?;
+        }
         let free = u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX);
         let Claims { leased, moved } = self.dispatcher.claim(free).await?;
         done += moved;

@@ -1,48 +1,56 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use dialtone_auth::NumberKey;
 use dialtone_clock::Timestamp;
 use dialtone_contract::{BatchId, BatchState, EntryKey, FieldError, TenantId};
-use dialtone_store::memory::MemoryStore;
 use dialtone_store::{
     Accepted, Applied, BatchFilter, BatchRow, BatchStore, CallRow, Change, ClaimDue, Claimed,
     Directory, EntryFilter, EntryRow, EventRow, Idempotency, IntakeStore, Lane, NewBatch, NewEntry,
-    NumberUse, Outbox, OutboxRow, StoreError, SuppressionRow, Suppressions, Webhook, Webhooks,
+    NumberUse, Outbox, OutboxRow, Store, StoreError, SuppressionRow, Suppressions, Webhook,
+    Webhooks,
 };
 use tokio::sync::watch;
 
 use crate::faults::Fault;
 use crate::guards::Guards;
-use crate::task::ready;
+use crate::task::{Owner, ready};
 use crate::world::World;
 
-/// The memory engine as one server sees it. Every call takes time before and after the
+/// The engine as one server sees it. Every call takes time before and after the
 /// moment at which it happens, so that anything can come in between; it can kill the
 /// server, be refused, or commit and be reported as failed.
 pub struct SimStore {
-    inner: Arc<MemoryStore>,
+    inner: Arc<dyn Store>,
     world: World,
     guards: Arc<Guards>,
     /// Set when the server ends, shared with its other views.
     dead: Arc<AtomicBool>,
     /// Whether this view serves dial claims alone.
     for_claims: bool,
+    /// Whether this is the view of someone to whom nothing goes wrong.
+    calm: bool,
 }
 
 type Result<T> = std::result::Result<T, StoreError>;
 
 impl SimStore {
-    pub fn new(inner: Arc<MemoryStore>, world: World, guards: Arc<Guards>) -> Self {
-        Self { inner, world, guards, dead: Arc::default(), for_claims: false }
+    pub fn new(inner: Arc<dyn Store>, world: World, guards: Arc<Guards>) -> Self {
+        Self { inner, world, guards, dead: Arc::default(), for_claims: false, calm: false }
+    }
+
+    /// The rows as an outsider sees them, at once.
+    pub fn outside(inner: Arc<dyn Store>, world: World, guards: Arc<Guards>) -> Self {
+        Self { calm: true, ..Self::new(inner, world, guards) }
     }
 
     /// The same server's view for its dial claims.
     pub fn for_claims(&self) -> Self {
         let (inner, world) = (Arc::clone(&self.inner), self.world.clone());
         let (guards, dead) = (Arc::clone(&self.guards), Arc::clone(&self.dead));
-        Self { inner, world, guards, dead, for_claims: true }
+        Self { inner, world, guards, dead, for_claims: true, calm: false }
     }
 
     pub fn is_dead(&self) -> bool {
@@ -67,6 +75,9 @@ impl SimStore {
     }
 
     async fn read<T: Send>(&self, read: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        if self.calm {
+            return read();
+        }
         self.pass().await;
         if self.world.strikes(Fault::Unavailable) {
             return Err(StoreError::Unavailable("simulated".to_owned()));
@@ -76,7 +87,28 @@ impl SimStore {
         value
     }
 
+    /// Makes changes once more, seconds later: whoever sent them did not hear that they were
+    /// made, and is none of the servers any more.
+    fn repeat(&self, changes: Vec<Change>) {
+        let (world, guards, inner) =
+            (self.world.clone(), Arc::clone(&self.guards), Arc::clone(&self.inner));
+        let owner = Owner { server: usize::MAX, life: 0 };
+        // Soon enough, at times, to meet the next lease before its dispatch was taken.
+        let most = if world.below(2) == 0 { 150 } else { 8_000 };
+        let after = world.between(Duration::from_millis(5), Duration::from_millis(most));
+        self.world.spawn(owner, async move {
+            world.sleep(after).await;
+            let _ = guards.apply(&*inner, &changes);
+            guards.committed();
+        });
+    }
+
     async fn write<T: Send>(&self, write: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let write = || {
+            let value = write();
+            self.guards.committed();
+            value
+        };
         let value = self.read(write).await;
         if self.world.strikes(Fault::CommitUnknown) {
             return Err(StoreError::Unknown("simulated".to_owned()));
@@ -114,6 +146,7 @@ impl BatchStore for SimStore {
         idempotency: Option<Idempotency>,
     ) -> Result<Accepted> {
         let write = || {
+            let idempotency = self.guards.key_taken(idempotency);
             let accepted = ready(self.inner.accept_batch(tenant, batch, at, idempotency))?;
             self.guards.hint();
             Ok(accepted)
@@ -126,15 +159,23 @@ impl BatchStore for SimStore {
         tenant: &TenantId,
         key: &str,
     ) -> Result<Option<(BatchId, String)>> {
-        self.read(|| ready(self.inner.accepted_under(tenant, key))).await
+        let found = self.read(|| ready(self.inner.accepted_under(tenant, key))).await;
+        found.map(|found| found.filter(|_| self.calm || self.guards.reads_keys()))
     }
 
     async fn apply(&self, changes: &[Change]) -> Result<Vec<Applied>> {
-        self.write(|| self.guards.apply(&self.inner, changes)).await
+        let is_record = |change: &Change| match change {
+            Change::Entry(change) => change.lease_epoch.is_some(),
+            Change::Batch(_) => false,
+        };
+        if changes.iter().all(is_record) && self.world.strikes(Fault::RecordRepeated) {
+            self.repeat(changes.to_vec());
+        }
+        self.write(|| self.guards.apply(&*self.inner, changes)).await
     }
 
     async fn claim_due(&self, claim: ClaimDue) -> Result<Claimed> {
-        self.write(|| self.guards.claim_due(&self.inner, claim)).await
+        self.write(|| self.guards.claim_due(&*self.inner, claim)).await
     }
 
     async fn waiting(
@@ -155,7 +196,11 @@ impl BatchStore for SimStore {
     }
 
     async fn batch(&self, tenant: &TenantId, batch: &BatchId) -> Result<Option<BatchRow>> {
-        self.read(|| ready(self.inner.batch(tenant, batch))).await
+        let read = || {
+            let found = ready(self.inner.batch(tenant, batch))?;
+            Ok(if self.calm { found.map(|row| self.guards.told(row)) } else { found })
+        };
+        self.read(read).await
     }
 
     async fn batches(
@@ -300,7 +345,7 @@ impl Outbox for SimStore {
     ) -> Result<Vec<OutboxRow>> {
         let write = || {
             let due = ready(self.inner.due_outbox(lane, now, again_at, limit))?;
-            self.guards.handed_out(&self.inner, &due)?;
+            self.guards.handed_out(&*self.inner, &due)?;
             Ok(due)
         };
         self.write(write).await

@@ -3,6 +3,8 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 /// One life of one server; whatever it runs ends with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,15 +81,35 @@ impl Tasks {
     }
 }
 
-/// The result of a future that never waits.
+/// Wall time that an engine has for an answer.
+const ENGINE_ANSWERS: Duration = Duration::from_secs(60);
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// The answer of an engine. The memory engine has it at once; for one with threads of its
+/// own this thread waits, and virtual time stands still meanwhile.
 ///
 /// # Panics
-/// If it waits: the memory engine answers at once, and nothing else is asked this way.
+/// If there is none: nothing but engines is asked this way.
 pub fn ready<F: Future>(future: F) -> F::Output {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("a simulated step waits for something outside the simulation"),
+    let mut future = pin!(future);
+    if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        return output;
     }
+    let (waker, began) = (Waker::from(Arc::new(Unpark(thread::current()))), Instant::now());
+    while began.elapsed() < ENGINE_ANSWERS {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park_timeout(ENGINE_ANSWERS);
+    }
+    panic!("a simulated step waits for something outside the simulation");
 }
 
 /// Waits for the first of two futures; the first one first, where both have ended.

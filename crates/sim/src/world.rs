@@ -2,6 +2,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -33,8 +34,9 @@ pub enum Event {
     Job { metadata: String },
     /// An agent's own next step falls due; outdated if it has left that stage.
     Step { agent: usize, stage: u32 },
-    /// A request of an agent reaches the API; `stage` is the one that it waits in.
-    Arrives { agent: usize, stage: u32, request: Request },
+    /// A request of an agent reaches the API; `stage` is the one that it waits in, `place` its
+    /// place in what the agent has sent.
+    Arrives { agent: usize, stage: u32, place: u32, request: Request },
     /// The API's answer reaches the agent.
     Reply { agent: usize, stage: u32, request: Request, answer: Answer },
     /// A closed room throws its agents out.
@@ -74,6 +76,9 @@ impl Ord for Scheduled {
 #[derive(Clone)]
 pub struct World {
     pub clock: SimClock,
+    faults: Faults,
+    /// Nothing goes wrong any more.
+    over: Arc<AtomicBool>,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -81,7 +86,6 @@ struct Inner {
     heap: BinaryHeap<Reverse<Scheduled>>,
     order: u64,
     rng: Rng,
-    faults: Faults,
     struck: Struck,
     spawned: Vec<(Owner, TaskFuture)>,
     trace: Option<Vec<String>>,
@@ -95,13 +99,13 @@ impl World {
             heap: BinaryHeap::new(),
             order: 0,
             rng: rng_for(seed, &[b"world"]),
-            faults,
             struck: Struck::new(),
             spawned: Vec::new(),
             trace: traced.then(Vec::new),
             brownout: Timestamp::default(),
         };
-        Self { clock: SimClock::new(), inner: Arc::new(Mutex::new(inner)) }
+        let (over, inner) = (Arc::default(), Arc::new(Mutex::new(inner)));
+        Self { clock: SimClock::new(), faults, over, inner }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -151,8 +155,8 @@ impl World {
     /// under way can come in between.
     pub fn step(&self) -> Sleep<'_> {
         let us = Duration::from_micros;
-        let browned_out = self.now() < self.inner().brownout && self.below(8) == 0;
-        let delay = if browned_out {
+        let browned_out = self.now() < self.inner().brownout;
+        let delay = if browned_out && self.below(8) == 0 {
             self.between(us(0), us(25_000_000))
         } else if self.strikes(Fault::Stall) {
             self.between(us(500_000), us(40_000_000))
@@ -177,14 +181,22 @@ impl World {
 
     /// Whether this fault strikes now.
     pub fn strikes(&self, fault: Fault) -> bool {
-        let mut inner = self.inner();
-        let chance = inner.faults.chance(fault);
+        let chance = self.faults.chance(fault);
         // No draw for a fault that is off: what strikes does not shift what else does.
-        let struck = chance > 0 && inner.rng.next_u64() % 10_000 < u64::from(chance);
+        if chance == 0 || self.over.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut inner = self.inner();
+        let struck = inner.rng.next_u64() % 10_000 < u64::from(chance);
         if struck {
             *inner.struck.entry(fault).or_default() += 1;
         }
         struck
+    }
+
+    /// A fault that does not strike by chance has been seen.
+    pub fn saw(&self, fault: Fault) {
+        *self.inner().struck.entry(fault).or_default() += 1;
     }
 
     /// How long a message takes.
@@ -205,9 +217,8 @@ impl World {
 
     /// From now on nothing goes wrong.
     pub fn end_faults(&self) {
-        let mut inner = self.inner();
-        inner.faults.end();
-        inner.brownout = Timestamp::default();
+        self.over.store(true, Ordering::Relaxed);
+        self.inner().brownout = Timestamp::default();
     }
 
     /// Faults that have struck.

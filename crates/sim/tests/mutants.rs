@@ -59,4 +59,10 @@ planted! {
     no_waves: NoWaves,
     no_breaker: NoBreaker,
     no_backoff: NoBackoff,
+    no_concurrency_limit: NoConcurrencyLimit,
+    lease_not_renewed: LeaseNotRenewed,
+    key_ignored: KeyIgnored,
+    epoch_ignored: EpochIgnored,
+    dispatch_first: DispatchFirst,
+    counters_incremented: CountersIncremented,
 }

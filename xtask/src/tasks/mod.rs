@@ -6,6 +6,7 @@ pub mod explain;
 mod livekit;
 pub mod model;
 pub mod recordings;
+pub mod sim;
 pub mod tidy;
 pub mod worker;
 
@@ -42,6 +43,7 @@ pub async fn run(command: Command) -> u8 {
         | Command::Worker { verb: None }
         | Command::Model { verb: None }
         | Command::Recordings { verb: None } => 2,
+        Command::Sim(args) => sim::run(&args).await,
         Command::Dev(args) => dev::run(&args).await,
         Command::Tidy(args) => tidy::run(&args).await,
     }

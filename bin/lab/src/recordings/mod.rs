@@ -3,5 +3,5 @@
 pub mod analyze;
 pub mod make;
 pub mod selftest;
-mod tell;
+pub(crate) mod tell;
 mod twilio;

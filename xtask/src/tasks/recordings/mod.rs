@@ -2,7 +2,7 @@
 
 pub mod analyze;
 pub mod selftest;
-mod tool;
+pub(super) mod tool;
 
 use std::path::PathBuf;
 
@@ -12,7 +12,11 @@ use crate::build::{self, NoBinaries, Selection};
 use crate::session::Session;
 
 /// The `lab` to run: the one in this folder, else built now. The exit code if there is none.
-async fn lab(session: &Session, bin_dir: Option<&PathBuf>, quiet: bool) -> Result<PathBuf, u8> {
+pub(super) async fn lab(
+    session: &Session,
+    bin_dir: Option<&PathBuf>,
+    quiet: bool,
+) -> Result<PathBuf, u8> {
     let (selection, dir) = (Selection::workspace(&["lab"]), bin_dir.map(PathBuf::as_path));
     let found = build::executables(&selection, dir, quiet, &session.bus, &session.interrupt).await;
     match found {
@@ -23,6 +27,6 @@ async fn lab(session: &Session, bin_dir: Option<&PathBuf>, quiet: bool) -> Resul
 }
 
 /// The name of a value, as it is written on a command line.
-fn spelled(value: &impl ValueEnum) -> String {
+pub(super) fn spelled(value: &impl ValueEnum) -> String {
     value.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())
 }
