@@ -269,7 +269,10 @@ impl Guards {
             }
             Some(Mutant::NoCancelAtDial) => change.batch_in = None,
             Some(Mutant::NoDeadlineGuard) => change.deadline_seen = None,
-            Some(Mutant::EpochIgnored) => change.lease_epoch = None,
+            // The lease's deadline, which differs from lease to lease, is a second fence.
+            Some(Mutant::EpochIgnored) if change.lease_epoch.is_some() => {
+                (change.lease_epoch, change.deadline_seen) = (None, None);
+            }
             Some(Mutant::LeaseNotRenewed) if change.event == EntryEvent::Heartbeat => {
                 change.deadline = now.deadline;
             }
