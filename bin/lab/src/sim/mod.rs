@@ -25,8 +25,10 @@ use crate::recordings::tell::{check, tell, text};
 const TRACE: &str = "trace.txt";
 /// Lines of a trace that are told.
 const TOLD_LINES: usize = 24;
-/// Seeds of a run that are simulated a second time.
+/// Seeds of a run that are simulated a second time, the same way.
 const AGAIN: u64 = 16;
+/// The same where all of them are simulated over another engine, too.
+const AGAIN_OF_BOTH: u64 = 3;
 /// Seeds from which on every fault has to have struck.
 const MANY: u64 = 1000;
 /// Time between two lines about how far it is.
@@ -182,7 +184,10 @@ fn spelled(store: Store) -> &'static str {
 /// The same seed twice is the same history.
 fn repeatable(args: &Args, case: &Case<'_>) {
     let began = Instant::now();
-    let many = args.seeds.min(AGAIN);
+    let many = args.seeds.min(match args.store {
+        Store::Mem => AGAIN,
+        Store::Sqlite => AGAIN_OF_BOTH,
+    });
     let step = (args.seeds / many.max(1)).max(1);
     let other = (0..many).map(|n| args.seed + n * step).find(|seed| {
         let (once, again) = (case.run(*seed, false), case.run(*seed, false));
