@@ -46,7 +46,7 @@ fn what_is_not_selected_does_not_strike() {
     assert!(some.struck.contains_key(&Fault::Crash), "{:?}", some.struck);
     assert!(some.struck.keys().all(|fault| faults.has(*fault) || !fault.strikes_alone()));
     let calm = sweep(&Case { faults: Selection::none(), ..case() }, 0..40, 2, |_| {});
-    assert!(calm.struck.is_empty(), "{:?}", calm.struck);
+    assert!(!calm.struck.keys().any(|fault| fault.strikes_alone()), "{:?}", calm.struck);
 }
 
 #[test]
