@@ -20,6 +20,8 @@ const TRIP_WITHIN: Duration = Duration::from_secs(120);
 pub struct Bounds {
     policy: Policy,
     leased: Vec<Timestamp>,
+    /// Since when the rate has grown: the earliest that a claim went by.
+    start: Option<Timestamp>,
     suppressed: BTreeSet<NumberKey>,
     /// Attempts that ended of late, and whether they failed in the breaker's sense.
     ended: VecDeque<(Timestamp, bool)>,
@@ -32,6 +34,7 @@ impl Bounds {
         Self {
             policy,
             leased: Vec::new(),
+            start: None,
             suppressed: BTreeSet::new(),
             ended: VecDeque::new(),
             tripping: None,
@@ -77,7 +80,12 @@ impl Bounds {
         }
         self.leased.extend(leased.iter().map(|_| now));
         if !leased.is_empty() {
-            found.extend(self.too_fast(before.started_at.unwrap_or(before.created_at), now));
+            // A claim may come before the batch is marked as started; the ramp is then one
+            // that began earlier.
+            let start = before.started_at.unwrap_or(before.created_at);
+            let start = self.start.map_or(start, |known| known.min(start));
+            self.start = Some(start);
+            found.extend(self.too_fast(start, now));
         }
         found
     }
