@@ -17,3 +17,11 @@ fn several_dispatchers_keep_to_the_calls_at_once() {
         assert!(outcome.violations.is_empty(), "{:#?}\n{:#?}", outcome.violations, outcome.trace);
     }
 }
+
+/// A breaker counted attempts that had left its window, where one that ended later was
+/// committed before them.
+#[test]
+fn a_breaker_looks_at_its_window_alone() {
+    let outcome = run(swarm(9241));
+    assert!(outcome.violations.is_empty(), "{:#?}\n{:#?}", outcome.violations, outcome.trace);
+}

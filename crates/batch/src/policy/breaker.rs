@@ -102,9 +102,8 @@ impl Ended {
     /// Whether the batch had better pause at `now`, and why.
     pub fn trip(&mut self, batch: &BatchId, rule: &BreakerRule, now: Timestamp) -> Option<Trip> {
         let from = now - Duration::from_secs(rule.window_s.into());
-        while self.attempts.front().is_some_and(|attempt| attempt.at < from) {
-            self.attempts.pop_front();
-        }
+        // Events stand in the order of their commits, which a slow store can turn round.
+        self.attempts.retain(|attempt| attempt.at >= from);
         let counts = |attempt: &&Attempt| rule.outcomes.contains(&attempt.outcome);
         let ended = u32::try_from(self.attempts.len()).unwrap_or(u32::MAX);
         if !rule.enabled || ended < rule.min_attempts {
@@ -236,5 +235,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_ended_before_the_window_does_not_count_wherever_its_event_stands() {
+        let ended_at = [150, 10, 11, 12];
+        let events = (1..).zip(ended_at).map(|(n, at)| event(n, Outcome::TimeoutUnclaimed, at));
+        let events: Vec<_> = events.collect();
+        assert!(trip(&events, 109).is_some(), "all four ended within the window");
+        assert_eq!(trip(&events, 160), None);
     }
 }
