@@ -36,6 +36,7 @@ enum Verb {
 }
 
 #[derive(clap::Args)]
+#[group(id = "webhook_place")]
 struct Place {
     #[command(flatten)]
     store: database::Place,

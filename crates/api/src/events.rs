@@ -68,7 +68,7 @@ struct StreamMessage {
     params(
         ("batch_id" = String, Path, description = "The batch."),
         EventsQuery,
-        ("Last-Event-ID" = Option<String>, Header, description = "Go on after this event.", pattern = "^[0-9]+$"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Go on after this event; empty is as if it were not there.", pattern = "^[0-9]*$"),
     ),
     responses((status = 200, description = "The events.", content_type = "text/event-stream", body = StreamMessage)),
     extensions(("x-problems" = json!(["too_many_streams"])))
